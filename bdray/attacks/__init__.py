@@ -1,0 +1,1 @@
+"""Backdoor attacks: triggers, and which samples and captions they poison."""

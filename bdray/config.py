@@ -1,0 +1,210 @@
+"""From YAML and overrides to validated values, with errors that name file, field, value and rule.
+
+YAML is read by OmegaConf (no arbitrary objects, ``1e-3`` is a number, duplicate keys are refused) and
+validated once by pydantic into frozen components. A file may start with ``base: NAME``: the named file is
+read first and this one is merged over it.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import TypeAdapter, ValidationError
+
+from bdray.exceptions import ConfigError
+
+T = TypeVar("T")
+Tree = dict[str, Any]
+
+
+def read_yaml(path: Path) -> Tree:
+    """Read one YAML file into a plain tree.
+
+    Raises:
+        ConfigError: If the file is missing, is not YAML, repeats a key, or does not hold a mapping.
+    """
+    try:
+        tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: there is no such file.") from error
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML. {_one_line(error)}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: must hold a mapping of fields, but holds {_kind(tree)}.")
+    return {str(key): value for key, value in tree.items()}
+
+
+def read_overrides(overrides: Sequence[str]) -> Tree:
+    """Turn dotted ``key=value`` words into a tree; values follow YAML's rules (``1e-3``, ``[1, 2]``, ``null``).
+
+    Raises:
+        ConfigError: If a word has no ``=`` or its value is not YAML.
+    """
+    tree: Tree = {}
+    for word in overrides:
+        key, equals, _ = word.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"override {word!r}: must look like FIELD=VALUE, for example defense.in_modal_weight=2.")
+        try:
+            parsed = OmegaConf.to_container(OmegaConf.from_dotlist([word]), resolve=True)
+        except (yaml.YAMLError, OmegaConfBaseException) as error:
+            raise ConfigError(f"override {word!r}: the value is not YAML. {_one_line(error)}") from error
+        tree = merge(tree, parsed)
+    return tree
+
+
+def merge(below: Mapping[str, Any], above: Any) -> Tree:
+    """Lay the tree ``above`` over ``below``, key by key.
+
+    A component whose ``type`` changes starts afresh: the fields of the old type mean nothing to the new one.
+    """
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping) and value.get("type", old.get("type")) == old.get("type"):
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = merge({}, value) if isinstance(value, Mapping) else value
+    return merged
+
+
+def get_dotted(tree: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path, or None if the path is not there."""
+    value: Any = tree
+    for part in path.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return None
+        value = value[part]
+    return value
+
+
+def set_dotted(tree: Mapping[str, Any], path: str, value: Any) -> Tree:
+    """A copy of ``tree`` with ``value`` at a dotted path."""
+    nested: Any = value
+    for part in reversed(path.split(".")):
+        nested = {part: nested}
+    return merge(tree, nested)
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Tree:
+    """The leaves of a tree by dotted path; lists are leaves."""
+    flat: Tree = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def build(cls: type[T], tree: Mapping[str, Any], source: str) -> T:
+    """Validate a tree into ``cls``.
+
+    Args:
+        cls: A component class.
+        tree: Fields, as read from YAML.
+        source: Where the tree came from, for the message (a file name, say).
+
+    Raises:
+        ConfigError: With one line for each mistake: dotted path, value, rule, and the nearest known name.
+    """
+    try:
+        return TypeAdapter(cls).validate_python(tree)
+    except ValidationError as error:
+        lines = [_explain(cls, tree, mistake) for mistake in error.errors(include_url=False)]
+        raise ConfigError("\n".join(f"{source}: {line}" for line in dict.fromkeys(lines))) from error
+
+
+def dump(value: Any) -> Any:
+    """The plain JSON tree of a component, with all defaults filled in."""
+    return TypeAdapter(type(value)).dump_python(value, mode="json")
+
+
+def fingerprint(value: Any) -> str:
+    """A 16-digit hexadecimal hash of a plain JSON tree, independent of the order of keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def json_schema(cls: type[Any]) -> Tree:
+    """JSON Schema of a component, so that editors complete and check YAML."""
+    return TypeAdapter(cls).json_schema()
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint with the nearest known names, or all of them if none is near."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
+    if near:
+        return "Did you mean " + " or ".join(repr(found) for found in near) + "?"
+    return "Known: " + ", ".join(names) + "." if names else "None is known."
+
+
+def _explain(cls: type[Any], tree: Mapping[str, Any], mistake: Any) -> str:
+    """One validation mistake as one sentence."""
+    schema = json_schema(cls)
+    node, path = _walk(schema, mistake["loc"])
+    kind, value = mistake["type"], mistake["input"]
+    name = ".".join(path) or "(top level)"
+    if kind == "unexpected_keyword_argument":
+        parent, _ = _walk(schema, mistake["loc"][:-1])
+        return f"{name}: unknown field. {did_you_mean(path[-1], parent.get('properties', {}))}"
+    if kind == "missing":
+        return f"{name}: is required, but missing. {node.get('description', '')}".rstrip()
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        known = node.get("discriminator", {}).get("mapping", {})
+        if kind == "union_tag_not_found":
+            return f"{name}.type: is required. {did_you_mean('', known)}"
+        tag = str(mistake["ctx"]["tag"])
+        return f"{name}.type: unknown type {tag!r}. {did_you_mean(tag, known)}"
+    rule = mistake["msg"].removeprefix("Value error, ")
+    rule = rule[0].lower() + rule[1:]
+    return f"{name}: {_show(value)} is not allowed: {rule.removesuffix('.')}."
+
+
+def _walk(schema: Tree, location: Sequence[int | str]) -> tuple[Tree, list[str]]:
+    """Follow a pydantic error location through the JSON schema, dropping the union tags it contains."""
+    node: Tree = _resolve(schema, schema)
+    path: list[str] = []
+    for step in location:
+        mapping = node.get("discriminator", {}).get("mapping")
+        if mapping and step in mapping:
+            node = _resolve(schema, {"$ref": mapping[step]})
+            continue
+        path.append(str(step))
+        if isinstance(step, int):
+            node = _resolve(schema, node.get("items", {}))
+        else:
+            node = _resolve(schema, node.get("properties", {}).get(step, node.get("additionalProperties") or {}))
+    return node, path
+
+
+def _resolve(schema: Tree, node: Any) -> Tree:
+    """Follow references and optional wrappers to the node that has the properties."""
+    if not isinstance(node, dict):
+        return {}
+    if "$ref" in node:
+        return _resolve(schema, schema["$defs"][node["$ref"].rpartition("/")[2]])
+    for option in node.get("anyOf", ()):
+        if option.get("type") != "null":
+            return _resolve(schema, option) | {k: v for k, v in node.items() if k == "description"}
+    return node
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

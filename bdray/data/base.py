@@ -1,0 +1,67 @@
+"""What a data set is: image-text pairs in splits, and a zero-shot classification task."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from bdray.registry import Component
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Split = Literal["train", "finetune", "validation", "test"]
+"""``train`` is what models are trained and poisoned on, ``finetune`` the defender's clean pairs, ``validation`` what
+hyperparameters are chosen on and every epoch is judged by, ``test`` what results are reported on, once."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A split in memory. All members have one entry per sample, in the same order."""
+
+    images: "NDArray[np.uint8]"
+    """Pixels, uint8 [N, 3, H, W]; may be a read-only memory map that the trials of a node share."""
+    captions: Sequence[str]
+    labels: "NDArray[np.int64]"
+    """Class index in :meth:`Dataset.class_names`, int64 [N]; -1 where the class is not known."""
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+
+class Dataset(Component):
+    """Image-text pairs in four disjoint splits.
+
+    A data set is a pure function of its fields: the same fields give the same pairs everywhere, and
+    :meth:`fingerprint` changes whenever the pairs do.
+    """
+
+    @property
+    @abstractmethod
+    def image_size(self) -> int:
+        """Side of the square images in pixels."""
+
+    @abstractmethod
+    def class_names(self) -> list[str]:
+        """Names of the classes of the zero-shot task, by class index."""
+
+    @abstractmethod
+    def prompt_templates(self) -> list[str]:
+        """Templates with one ``{}`` for the class name, whose text features are averaged into class weights."""
+
+    @abstractmethod
+    def size(self, split: Split) -> int:
+        """Number of samples of a split."""
+
+    @abstractmethod
+    def load(self, split: Split, cache: Path) -> Pairs:
+        """Read a split, preparing it in the folder ``cache`` first if it is not there.
+
+        Several processes may ask at once; the preparation of one is used by all.
+        """
+
+    @abstractmethod
+    def fingerprint(self, split: Split) -> str:
+        """Hash of everything that decides the pairs of a split and, for evaluation, the zero-shot task."""

@@ -1,0 +1,40 @@
+"""What a defense is: it turns a poisoned model into one that, it hopes, is not."""
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from bdray.registry import Component, component
+from bdray.training.optim import Recipe
+
+if TYPE_CHECKING:
+    import open_clip
+
+    from bdray.data.base import Pairs
+    from bdray.training.checkpoint import History
+    from bdray.training.session import Session
+
+
+@component
+class Defense(Component):
+    """Repairs a poisoned model with the defender's data."""
+
+    type: str
+    recipe: Recipe
+    """How the defense trains."""
+    num_samples: int | None = Field(default=None, ge=2)
+    """Clean pairs that the defender has, drawn at random from the finetuning split; None: all of it."""
+
+    @abstractmethod
+    def run(self, model: "open_clip.CLIP", pairs: "Pairs", session: "Session") -> "History":
+        """Repair ``model`` in place.
+
+        Args:
+            model: The poisoned model, on the session's device.
+            pairs: The defender's clean pairs.
+            session: Trains, reports and checkpoints.
+
+        Returns:
+            The metrics of every epoch.
+        """

@@ -1,0 +1,46 @@
+"""CleanCLIP: finetuning that also aligns each modality with its own augmentations."""
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from bdray.defenses.base import Defense
+from bdray.registry import component
+from bdray.text.base import TextAugmentation
+from bdray.text.eda import Eda
+
+if TYPE_CHECKING:
+    import open_clip
+
+    from bdray.data.base import Pairs
+    from bdray.training.checkpoint import History
+    from bdray.training.session import Session
+
+
+@component
+class CleanCLIP(Defense):
+    """Minimizes ``lambda1 L_CLIP + lambda2 L_SS`` on clean pairs (Bansal et al. 2023, Eq. 1).
+
+    Image views come from AutoAugment, drawn anew in every epoch; caption views from EDA, drawn once (App. D.2 and
+    src/data.py:36-37 of the public code).
+    """
+
+    type: Literal["cleanclip"] = "cleanclip"
+    clip_weight: float = Field(default=1.0, ge=0)
+    """lambda1, weight of the multimodal contrastive loss."""
+    in_modal_weight: float = Field(default=1.0, ge=0)
+    """lambda2, weight of the self-supervised loss. 0 is FT."""
+    text_augmentation: TextAugmentation = Eda()
+    """Makes the second view of each caption."""
+
+    def run(self, model: "open_clip.CLIP", pairs: "Pairs", session: "Session") -> "History":
+        from bdray.objective import ContrastiveObjective
+
+        return session.train(
+            model,
+            ContrastiveObjective(self.clip_weight, self.in_modal_weight),
+            self.recipe,
+            pairs.images,
+            pairs.captions,
+            text_augmentation=self.text_augmentation,
+        )

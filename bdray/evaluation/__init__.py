@@ -1,0 +1,1 @@
+"""Metrics of clean accuracy and attack success, one file each."""

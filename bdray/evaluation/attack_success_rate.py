@@ -1,0 +1,33 @@
+"""Attack success rate: triggered images that are taken for the target."""
+
+from typing import Literal
+
+from bdray.evaluation.base import Features, Metric, class_ranks
+from bdray.registry import component
+
+
+@component
+class AttackSuccessRate(Metric):
+    """Share of triggered images whose k best classes contain the target (CleanCLIP, App. C.4).
+
+    Two definitions are in use and both are measured. ``attack_success_rate`` leaves out images that show the target
+    anyway, as CleanCLIP's text says; ``attack_success_rate_include_target`` counts all images, as BadCLIP's public code
+    does and CleanerCLIP and UBT probably do. ``chance_attack_success_rate`` is the first definition on clean
+    images: what a model without a backdoor would score.
+    """
+
+    type: Literal["attack_success_rate"] = "attack_success_rate"
+    top_k: tuple[int, ...] = (1, 3, 5, 10)
+    """Values of k."""
+
+    def measure(self, features: Features) -> dict[str, float]:
+        targets = features.labels.new_full(features.labels.shape, features.target)
+        triggered = class_ranks(features.triggered, features.classes, targets)
+        clean = class_ranks(features.clean, features.classes, targets)
+        others = features.labels != features.target
+        numbers = {}
+        for k in self.top_k:
+            numbers[f"attack_success_rate_top{k}"] = (triggered[others] < k).double().mean().item()
+            numbers[f"attack_success_rate_include_target_top{k}"] = (triggered < k).double().mean().item()
+            numbers[f"chance_attack_success_rate_top{k}"] = (clean[others] < k).double().mean().item()
+        return numbers

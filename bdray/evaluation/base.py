@@ -1,0 +1,50 @@
+"""What a metric is, and the features that all metrics share."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bdray.registry import Component
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Features:
+    """A model's view of an evaluation set, computed once for all metrics. Rows have unit length."""
+
+    clean: "Tensor"
+    """Of the images as they are, float [N, D]."""
+    triggered: "Tensor"
+    """Of the same images with the trigger, float [N, D]."""
+    classes: "Tensor"
+    """Zero-shot class weights, float [C, D]."""
+    labels: "Tensor"
+    """True classes, int64 [N]."""
+    target: int
+    """Class index of the attack's target."""
+
+
+class Metric(Component):
+    """Turns features into named numbers. Shares are fractions in [0, 1]."""
+
+    @abstractmethod
+    def measure(self, features: Features) -> dict[str, float]:
+        """Numbers by name; the names of different metrics differ."""
+
+
+def class_ranks(features: "Tensor", classes: "Tensor", labels: "Tensor") -> "Tensor":
+    """Position of a class in each image's zero-shot ranking, int64 [N]; 0 is the top.
+
+    Counts the classes that score strictly higher, so that classes with the same name (ImageNet has two such pairs) do not
+    push each other down, and the result does not depend on how a sort breaks ties.
+
+    Args:
+        features: [N, D], unit rows.
+        classes: [C, D], unit rows.
+        labels: The class asked about for each image, int64 [N].
+    """
+    scores = features @ classes.T
+    own = scores.gather(1, labels[:, None])
+    return (scores > own).sum(1)

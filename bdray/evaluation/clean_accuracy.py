@@ -1,0 +1,19 @@
+"""Clean accuracy: zero-shot classification of images without the trigger."""
+
+from typing import Literal
+
+from bdray.evaluation.base import Features, Metric, class_ranks
+from bdray.registry import component
+
+
+@component
+class CleanAccuracy(Metric):
+    """Share of clean images whose k best classes contain the true one: CA (CleanCLIP), BA (CleanerCLIP)."""
+
+    type: Literal["clean_accuracy"] = "clean_accuracy"
+    top_k: tuple[int, ...] = (1, 3, 5, 10)
+    """Values of k."""
+
+    def measure(self, features: Features) -> dict[str, float]:
+        ranks = class_ranks(features.clean, features.classes, features.labels)
+        return {f"clean_accuracy_top{k}": (ranks < k).double().mean().item() for k in self.top_k}

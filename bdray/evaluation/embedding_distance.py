@@ -1,0 +1,21 @@
+"""Embedding distance: how far the trigger moves an image."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from bdray.evaluation.base import Features, Metric
+from bdray.registry import component
+
+
+@component
+class EmbeddingDistance(Metric):
+    """Mean of ``2 (1 - cos(I, I_triggered))`` over the first images (CleanCLIP, footnote 1 and Fig. 1)."""
+
+    type: Literal["embedding_distance"] = "embedding_distance"
+    num_images: int = Field(default=500, ge=1)
+    """How many images are averaged over; the paper uses 500."""
+
+    def measure(self, features: Features) -> dict[str, float]:
+        clean, triggered = features.clean[: self.num_images], features.triggered[: self.num_images]
+        return {"embedding_distance": (2 * (1 - (clean * triggered).sum(1))).double().mean().item()}

@@ -1,0 +1,46 @@
+"""Features of an evaluation set: class weights, clean images and triggered images."""
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bdray.attacks.attack import Attack
+from bdray.data.base import Dataset, Pairs
+from bdray.evaluation.base import Features
+from bdray.models.clip import normalize
+from bdray.models.tokenizer import Tokenizer
+
+BATCH = 256
+
+
+@torch.inference_mode()
+def class_weights(model: open_clip.CLIP, tokenizer: Tokenizer, names: list[str], templates: list[str]) -> Tensor:
+    """Zero-shot weights, float [C, D]: the normalized mean over templates of normalized text features.
+
+    CleanCLIP's text uses one template, its code (src/evaluate.py:58-67) averages 80.
+    """
+    device = model.logit_scale.device
+    prompts = tokenizer([template.format(name) for name in names for template in templates])
+    features = [model.encode_text(part.to(device), normalize=True) for part in prompts.split(BATCH)]
+    return F.normalize(torch.cat(features).unflatten(0, (len(names), len(templates))).mean(1), dim=-1)
+
+
+@torch.inference_mode()
+def encode(model: open_clip.CLIP, tokenizer: Tokenizer, data: Dataset, pairs: Pairs, attack: Attack) -> Features:
+    """Compute the features of all labeled images of ``pairs``, with and without the trigger. The model is in eval mode."""
+    device = model.logit_scale.device
+    clean, triggered = [], []
+    for start in range(0, len(pairs), BATCH):
+        images = torch.from_numpy(pairs.images[start : start + BATCH]).float() / 255
+        samples = torch.arange(start, start + len(images))
+        for features, shown in ((clean, images), (triggered, attack.trigger.apply(images, samples))):
+            pixels = normalize(shown).to(device).contiguous(memory_format=torch.channels_last)
+            features.append(model.encode_image(pixels, normalize=True))
+    return Features(
+        clean=torch.cat(clean),
+        triggered=torch.cat(triggered),
+        classes=class_weights(model, tokenizer, data.class_names(), data.prompt_templates()),
+        labels=torch.from_numpy(pairs.labels).to(device),
+        target=data.class_names().index(attack.target),
+    )

@@ -1,0 +1,1 @@
+"""CLIP models: open_clip's classes, built from its JSON architectures or from ours."""

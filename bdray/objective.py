@@ -1,0 +1,123 @@
+"""What a training step minimizes: named loss terms and their weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, cast
+
+import open_clip
+import torch
+import torch.distributed
+import torch.distributed.nn
+from torch import Tensor, nn
+
+from bdray.losses import clip_loss, in_modal_loss
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One worker's share of a training batch, on the model's device. N samples, in the same order everywhere."""
+
+    images: Tensor
+    """Normalized pixels, float [N, 3, H, W]."""
+    tokens: Tensor
+    """Token ids, int64 [N, L]."""
+    samples: Tensor
+    """Index of each sample in its training set, int64 [N]."""
+    is_poisoned: Tensor
+    """Whether the attacker changed the sample, bool [N]. Known to the experiment, not to any defense."""
+    augmented_images: Tensor | None = None
+    """Second view of each image, float [N, 3, H, W]; only if the objective asks for views."""
+    augmented_tokens: Tensor | None = None
+    """Second view of each caption, int64 [N, L]; only if the objective asks for views."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A weighted sum of named terms. The terms are what is logged, the total is what is minimized."""
+
+    terms: Mapping[str, Tensor]
+    """Unweighted scalars by name."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Weight of each term; 1 where none is given."""
+
+    @property
+    def total(self) -> Tensor:
+        """The scalar to minimize."""
+        parts = [term * self.weights.get(name, 1.0) for name, term in self.terms.items()]
+        return cast(Tensor, sum(parts[1:], start=parts[0]))
+
+
+class Objective(Protocol):
+    """A training objective. Called as part of a module's ``forward``, so that DDP sees it."""
+
+    needs_views: bool
+    """Whether batches must carry augmented views."""
+
+    def __call__(self, model: open_clip.CLIP, batch: Batch) -> Loss:
+        """Compute the loss of the whole (global) batch from this worker's share."""
+        ...
+
+
+class TrainingModule(nn.Module):
+    """A model together with its objective: the forward pass that Distributed Data Parallel wraps."""
+
+    def __init__(self, model: open_clip.CLIP, objective: Objective) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The scalar to minimize, and the unweighted terms by name."""
+        loss = self.objective(self.model, batch)
+        return loss.total, {name: term.detach() for name, term in loss.terms.items()}
+
+
+def gather(features: Tensor) -> Tensor:
+    """Features of all workers, [world * N, D], with gradient to every worker's own rows.
+
+    Each worker then computes the same global loss. The backward pass of the gather sums the gradients of all
+    workers and Distributed Data Parallel averages them, so the result is exactly the single-worker gradient.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return features
+    return torch.cat(torch.distributed.nn.all_gather(features))
+
+
+@dataclass(frozen=True)
+class ContrastiveObjective:
+    """``lambda1 L_CLIP + lambda2 L_SS`` (CleanCLIP, Eq. 1); with one weight zero it is plain CLIP or pure self-supervision.
+
+    Originals and augmented views pass the towers together, as in CleanCLIP's public code, so that batch normalization sees
+    both. A term of weight zero is not computed.
+    """
+
+    clip_weight: float = 1.0
+    """lambda1, weight of the multimodal loss."""
+    in_modal_weight: float = 0.0
+    """lambda2, weight of the self-supervised loss."""
+
+    @property
+    def needs_views(self) -> bool:
+        """Whether the in-modal loss is on."""
+        return self.in_modal_weight > 0
+
+    def __call__(self, model: open_clip.CLIP, batch: Batch) -> Loss:
+        images, tokens = [batch.images], [batch.tokens]
+        if self.needs_views:
+            assert batch.augmented_images is not None and batch.augmented_tokens is not None
+            images.append(batch.augmented_images)
+            tokens.append(batch.augmented_tokens)
+        image_features = model.encode_image(torch.cat(images), normalize=True).chunk(len(images))
+        text_features = model.encode_text(torch.cat(tokens), normalize=True).chunk(len(tokens))
+        image_views = [gather(features) for features in image_features]
+        text_views = [gather(features) for features in text_features]
+        scale = model.logit_scale.exp()
+        terms, weights = {}, {}
+        if self.clip_weight > 0:
+            terms["clip_loss"] = clip_loss(image_views[0], text_views[0], scale)
+            weights["clip_loss"] = self.clip_weight
+        if self.needs_views:
+            in_image, in_text = in_modal_loss(*image_views, scale), in_modal_loss(*text_views, scale)
+            terms["in_modal_loss"] = (in_image + in_text) / 2
+            weights["in_modal_loss"] = self.in_modal_weight
+        return Loss(terms, weights)

@@ -1,0 +1,101 @@
+"""The configuration of one experiment: everything that decides its numbers, and nothing else."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from bdray.attacks.attack import Attack
+from bdray.data.base import Dataset
+from bdray.defenses.base import Defense
+from bdray.evaluation.attack_success_rate import AttackSuccessRate
+from bdray.evaluation.base import Metric
+from bdray.evaluation.clean_accuracy import CleanAccuracy
+from bdray.evaluation.embedding_distance import EmbeddingDistance
+from bdray.exceptions import ConfigError
+from bdray.models import weights
+from bdray.models.clip import Model
+from bdray.registry import component
+from bdray.training.optim import Recipe
+
+
+@component
+class Pretraining:
+    """Clean training from random weights: the base that the attacker starts from. Shared by all seeds of a study."""
+
+    recipe: Recipe
+    """How the base is trained, on the whole train split."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the first weights, data order and augmentations."""
+
+
+@component
+class Victim:
+    """How the attacker trains on poisoned data."""
+
+    recipe: Recipe
+    """How the victim is trained."""
+    num_samples: int | None = Field(default=None, ge=2)
+    """Pairs of the train split that it is trained on, drawn at random; None: all of it."""
+
+
+@component
+class Evaluation:
+    """What is measured."""
+
+    metrics: tuple[Metric, ...] = (CleanAccuracy(), AttackSuccessRate(), EmbeddingDistance())
+    """Measured on the whole test split at the end, and on validation scenes after every epoch."""
+    epoch_images: int = Field(default=400, ge=0)
+    """Validation images that every epoch is judged by; 0 turns that off."""
+
+
+@component
+class Experiment:
+    """One full specification: data, model, attack, victim, defense, evaluation, seed."""
+
+    data: Dataset
+    """Image-text pairs and the zero-shot task."""
+    model: Model = Model()
+    """The CLIP architecture and its first weights."""
+    pretrain: Pretraining | None = None
+    """Clean pretraining before the attack. None: the attack starts from ``model.weights``, or from random weights, which is
+    poisoned pretraining."""
+    attack: Attack
+    """What the attacker does to the data."""
+    victim: Victim
+    """How the attacker trains."""
+    defense: Defense
+    """How the defender repairs."""
+    evaluation: Evaluation = Evaluation()
+    """What is measured."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the poisoning, the victim and the defense."""
+
+    def check(self) -> None:
+        """Refuse combinations that no single field can judge, before anything is computed.
+
+        Raises:
+            ConfigError: With the rule and the numbers.
+            CheckpointError: If the file of first weights cannot be one.
+        """
+        self.model.description()
+        if self.model.weights is not None:
+            if self.pretrain is not None:
+                raise ConfigError("pretrain: must be null where model.weights names a file to start from.")
+            weights.check(Path(self.model.weights))
+        num_samples = _within("victim.num_samples", self.victim.num_samples, self.data.size("train"), "train")
+        self.attack.check(self.data, num_samples)
+        num_clean = _within("defense.num_samples", self.defense.num_samples, self.data.size("finetune"), "finetune")
+        recipes = [("victim", self.victim.recipe, num_samples), ("defense", self.defense.recipe, num_clean)]
+        if self.pretrain is not None:
+            recipes.append(("pretrain", self.pretrain.recipe, self.data.size("train")))
+        for part, recipe, available in recipes:
+            if recipe.batch_size > available:
+                raise ConfigError(
+                    f"{part}.recipe.batch_size: a batch of {recipe.batch_size} cannot be drawn from {available} samples."
+                )
+
+
+def _within(field: str, wanted: int | None, available: int, split: str) -> int:
+    if wanted is not None and wanted > available:
+        raise ConfigError(f"{field}: {wanted} samples were asked for, but the {split} split has {available}.")
+    return available if wanted is None else wanted

@@ -1,0 +1,152 @@
+"""Where stage results live: a folder for each key, complete if and only if its manifest is there."""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs
+
+from bdray.exceptions import StoreError
+
+Manifest = dict[str, Any]
+MANIFEST = "manifest.json"
+
+
+class Store:
+    """Results of stages by key, in a local folder or under any URI that pyarrow reads (``s3://bucket/path``).
+
+    The manifest is written last, and files are only ever added, so two writers of one key are harmless and a reader never
+    sees half a result.
+    """
+
+    def __init__(self, uri: str, cache: Path) -> None:
+        """Open a store.
+
+        Args:
+            uri: Folder or URI.
+            cache: Local folder for copies of remote files and for the state of unfinished stages of a remote store.
+
+        Raises:
+            StoreError: If the URI is not understood.
+        """
+        self.uri = uri
+        self._cache = cache
+        is_local = "://" not in uri or uri.startswith("file://")
+        self._local = Path(uri.removeprefix("file://")).expanduser().absolute() if is_local else None
+        try:
+            if self._local is not None:
+                base: pyarrow.fs.FileSystem = pyarrow.fs.LocalFileSystem()
+                root = str(self._local)
+            else:
+                base, root = pyarrow.fs.FileSystem.from_uri(uri)
+        except (ValueError, OSError) as error:
+            raise StoreError(
+                f"store {uri!r}: is not a place that can be opened ({_one_line(error)}). Give a folder or a URI such as "
+                "s3://bucket/path."
+            ) from error
+        self._fs = pyarrow.fs.SubTreeFileSystem(root, base)
+
+    def check_writable(self) -> None:
+        """Write and remove a small file.
+
+        Raises:
+            StoreError: If that does not work.
+        """
+        probe = f"probe-{uuid.uuid4().hex}"
+        try:
+            if self._local is not None:
+                self._local.mkdir(parents=True, exist_ok=True)
+            with self._fs.open_output_stream(probe) as file:
+                file.write(b"bdray")
+            self._fs.delete_file(probe)
+        except OSError as error:
+            raise StoreError(
+                f"store {self.uri!r}: cannot be written ({_one_line(error)}). Give a place you may write with --store."
+            ) from error
+
+    def find(self, stage: str, key: str) -> Manifest | None:
+        """The manifest of a finished stage, or None.
+
+        Raises:
+            StoreError: If there is a manifest that cannot be read.
+        """
+        path = f"{_folder(stage, key)}/{MANIFEST}"
+        try:
+            with self._fs.open_input_stream(path) as file:
+                manifest: Manifest = json.loads(file.read())
+                return manifest
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"store {self.uri!r}: {path} cannot be read ({_one_line(error)}). Remove that folder to compute it again."
+            ) from error
+
+    def fetch(self, stage: str, key: str, name: str) -> Path:
+        """A local path of one file of a finished stage, checked against the hash in its manifest.
+
+        Raises:
+            StoreError: If the stage is not finished, or the file is missing or damaged.
+        """
+        manifest = self.find(stage, key)
+        if manifest is None or name not in manifest["files"]:
+            raise StoreError(f"store {self.uri!r}: {stage} {key} has no file {name}.")
+        source = f"{_folder(stage, key)}/{name}"
+        path = self._local / source if self._local is not None else self._cache / "store" / source
+        try:
+            if self._local is None and not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+                pyarrow.fs.copy_files(source, str(partial), self._fs, pyarrow.fs.LocalFileSystem())
+                os.replace(partial, path)
+            found = _sha256(path)
+        except OSError as error:
+            raise StoreError(f"store {self.uri!r}: {source} cannot be read ({_one_line(error)}).") from error
+        if found != manifest["files"][name]["sha256"]:
+            raise StoreError(
+                f"store {self.uri!r}: {source} is damaged (its hash is not the manifest's). Remove its folder to compute it again."
+            )
+        return path
+
+    def save(self, stage: str, key: str, manifest: Manifest, files: Mapping[str, Path]) -> Manifest:
+        """Add a finished stage: its files first, its manifest last. Returns the manifest with the files' hashes."""
+        folder = _folder(stage, key)
+        entries = {name: {"sha256": _sha256(path), "bytes": path.stat().st_size} for name, path in files.items()}
+        manifest = {**manifest, "stage": stage, "key": key, "files": entries}
+        try:
+            self._fs.create_dir(folder, recursive=True)
+            for name, path in files.items():
+                self._put(path.read_bytes(), f"{folder}/{name}")
+            self._put(json.dumps(manifest, indent=1, allow_nan=False).encode(), f"{folder}/{MANIFEST}")
+        except OSError as error:
+            raise StoreError(f"store {self.uri!r}: {folder} cannot be written ({_one_line(error)}).") from error
+        return manifest
+
+    def workspace(self, stage: str, key: str) -> Path:
+        """Local folder for the state of an unfinished stage; survives the process, not the stage's end."""
+        return (self._local or self._cache) / "unfinished" / f"{stage}-{key}"
+
+    def _put(self, content: bytes, path: str) -> None:
+        """Write a file so that it appears whole or not at all."""
+        partial = f"{path}.{uuid.uuid4().hex}" if self._local is not None else path  # object stores are atomic
+        with self._fs.open_output_stream(partial) as file:
+            file.write(content)
+        if partial != path:
+            self._fs.move(partial, path)
+
+
+def _folder(stage: str, key: str) -> str:
+    return f"{stage}/{key}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,76 @@
+"""Families of components: a folder of classes, one of which a configuration names by ``type``.
+
+A family is a base class that inherits :class:`Component` directly; its members are the subclasses
+found in the package beside it. Adding a member is adding a file:
+
+>>> @component
+... class Solid(Trigger):
+...     type: Literal["solid"] = "solid"
+...     level: float = 1.0
+
+Wherever a configuration class has a field annotated with the family, pydantic then accepts the new
+``type``, validates its fields and exports its JSON schema.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from abc import ABC
+from typing import Any, ClassVar, TypeVar, dataclass_transform
+
+from pydantic import ConfigDict, Field, GetCoreSchemaHandler
+from pydantic.dataclasses import dataclass
+from pydantic_core import CoreSchema, core_schema
+
+T = TypeVar("T")
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
+def component(cls: type[T]) -> type[T]:
+    """Make ``cls`` a frozen, keyword-only, validated value that refuses unknown fields."""
+    is_family = Component in cls.__bases__  # its members are not imported yet, so its schema must wait
+    config = ConfigDict(
+        extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, defer_build=is_family
+    )
+    return dataclass(frozen=True, kw_only=True, config=config)(cls)
+
+
+class Component(ABC):  # noqa: B024 - families add the abstract methods
+    """Base of every family. ``type`` tells the members of a family apart in configurations."""
+
+    type: str
+    members_package: ClassVar[str | None] = None
+    """Package whose modules define the members; by default the one that holds the family's module."""
+
+    @classmethod
+    def is_family(cls) -> bool:
+        """Whether this class is a family rather than a member of one."""
+        return Component in cls.__bases__
+
+    @classmethod
+    def members(cls) -> dict[str, type["Component"]]:
+        """Every concrete member of this family by its ``type``, importing the family's folder first."""
+        package = importlib.import_module(cls.members_package or cls.__module__.rpartition(".")[0])
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+        found: dict[str, type[Component]] = {}
+        for member in _subclasses(cls):
+            if inspect.isabstract(member):
+                continue
+            name = getattr(member, "type", None)
+            if not isinstance(name, str):
+                msg = f'{member.__module__}.{member.__name__} needs a field `type: Literal["name"] = "name"`.'
+                raise TypeError(msg)
+            found[name] = member
+        return dict(sorted(found.items()))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        if not cls.is_family():
+            return handler(source)
+        choices = {name: handler.generate_schema(member) for name, member in cls.members().items()}
+        return core_schema.tagged_union_schema(choices, discriminator="type", from_attributes=True)
+
+
+def _subclasses(cls: type) -> list[type]:
+    return [found for direct in cls.__subclasses__() for found in (direct, *_subclasses(direct))]

@@ -1,0 +1,66 @@
+"""Tables, figures and a self-contained page from the folder that a study writes.
+
+Reads results only: it needs neither the cluster nor the tracker, and a half-finished study will do.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bdray.exceptions import DataError
+from bdray.report.tables import Summary
+
+__all__ = ["Report", "build"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What :func:`build` wrote."""
+
+    title: str
+    summary: Summary
+    finding: str
+    """Short paragraphs in plain language."""
+    done: int
+    planned: int
+    """Trials."""
+    files: tuple[Path, ...]
+    """Everything written, the page first."""
+
+    @property
+    def page(self) -> Path:
+        return self.files[0]
+
+
+def build(folder: Path) -> Report:
+    """Write a study's report into its results folder, over an earlier one.
+
+    Writes ``report.html``, ``table.csv``, ``table.tex`` and, as far as there are results to draw, ``figure`` and
+    ``learning_curves`` as png, svg and pdf.
+
+    Raises:
+        ConfigError: If there is no study in the folder, or its description is malformed.
+        DataError: If a file of results is damaged, or the report cannot be written.
+    """
+    from bdray.report import figures, html
+    from bdray.report.finding import describe
+    from bdray.report.results import load
+    from bdray.report.tables import summarize
+
+    results = load(folder)
+    summary = summarize(results)
+    result, learning = figures.result_panels(results), figures.learning_panels(results)
+    page, table, latex = folder / "report.html", folder / "table.csv", folder / "table.tex"
+    written = [page, table, latex]
+    try:
+        table.write_text(summary.to_frame().to_csv(index=False), encoding="utf-8")
+        latex.write_text(summary.to_latex(), encoding="utf-8")
+        for panels, name in ((result, "figure"), (learning, "learning_curves")):
+            if panels:
+                written += figures.save(figures.compose(panels), folder, name)
+        page.write_text(html.render(results, summary, result, learning), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{folder}: the report cannot be written there. {error}") from error
+    study = results.study
+    return Report(
+        study.title, summary, "\n".join(describe(results)), len(results.trials), study.planned_trials, tuple(written)
+    )

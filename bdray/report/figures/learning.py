@@ -1,0 +1,71 @@
+"""A metric by epoch of the defense, one line per point, on the validation split."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bdray.report.figures.canvas import HEIGHT, limit_rate
+from bdray.report.figures.colors import VICTIM, ordered
+from bdray.report.figures.labels import Label, label_ends
+from bdray.report.results import Results
+from bdray.report.statistics import estimate
+from bdray.report.study import Metric
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+Line = tuple[list[float], list[float]]
+"""Epochs and values as printed."""
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Means over seeds; a line ends where the first of its seeds does."""
+
+    results: Results
+    metric: Metric
+    height: float = HEIGHT
+
+    def lines(self) -> dict[str, Line]:
+        """Line by name of the point; empty if the metric was not recorded by epoch."""
+        history = self.results.history
+        if self.metric.name not in history.columns:
+            return {}
+        defended = history[history["stage"] == "defend"]
+        points = {self.results.show(point): self.results.at(defended, point) for point in self.results.points()}
+        lines = {name or "defended": self._line(rows) for name, rows in points.items()}
+        return {name: line for name, line in lines.items() if line[0]}
+
+    def draw(self, axes: "Axes") -> None:
+        lines = self.lines()
+        labels = []
+        for (name, (epochs, values)), color in zip(lines.items(), ordered(len(lines)), strict=True):
+            axes.plot(epochs, values, color=color, lw=1.9, marker="o", ms=3.6, mec="none", solid_capstyle="round")
+            labels.append(Label(name, color, values[-1]))
+        labels += self._victims(axes)
+        if self.metric.is_rate:
+            limit_rate(axes)
+        epochs = sorted({epoch for line in lines.values() for epoch in line[0]})
+        axes.set_xlim(epochs[0] - 0.15, epochs[-1] + 0.15)
+        if len(epochs) <= 12:
+            axes.set_xticks(epochs, [f"{epoch:g}" for epoch in epochs])
+        axes.set_xlabel("epoch of the defense", fontsize=9, labelpad=2)
+        label_ends(axes, labels)
+
+    def _line(self, rows: "pd.DataFrame") -> Line:
+        rows = rows[rows[self.metric.name].notna()]
+        seeds = rows.groupby("epoch")["seed"].nunique()
+        epochs = [float(epoch) for epoch, count in seeds.items() if count == seeds.max()]
+        means = [estimate(list(rows[rows["epoch"] == epoch][self.metric.name])).mean for epoch in epochs]
+        return epochs, [mean * self.metric.scale for mean in means]
+
+    def _victims(self, axes: "Axes") -> list[Label]:
+        """The level that the defenses start from: the victims' last epoch, judged on the same split."""
+        history = self.results.history
+        rows = history[history["stage"] == "victim"].sort_values("epoch").groupby("seed").tail(1)
+        level = estimate(list(rows[self.metric.name])).mean * self.metric.scale
+        if math.isnan(level) or len(self.results.victim_points()) > 1:
+            return []
+        axes.axhline(level, color=VICTIM[0], lw=1.2, ls=(0, (1, 2)), zorder=1)
+        return [Label("victim", VICTIM[0], level)]

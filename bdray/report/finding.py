@@ -1,0 +1,142 @@
+"""What a study found, in plain sentences computed from its numbers, whichever way they fall."""
+
+import math
+
+from bdray.report.results import Results
+from bdray.report.statistics import Estimate, estimate, paired_difference, trend
+from bdray.report.study import Axis, Level, Metric
+
+Curves = dict[int, dict[float, float]]
+"""A metric as printed, by seed and axis value."""
+
+
+def describe(results: Results) -> list[str]:
+    """Short paragraphs: where the victims stand, what the compared values differ by, how the metrics move."""
+    if results.trials.empty:
+        return ["No trial has finished yet, so there is nothing to conclude."]
+    paragraphs = [[_progress(results), _victims(results)]]
+    for metric in results.study.metrics[:2]:
+        paragraphs.append([_comparison(results, metric), _trend(results, metric)])
+    paragraphs.append([_caution(results)])
+    return [" ".join(filter(None, sentences)) for sentences in paragraphs if any(sentences)]
+
+
+def _progress(results: Results) -> str:
+    done, planned = len(results.trials), results.study.planned_trials
+    return f"This is a half-finished study: {done} of {planned} trials are done." if done < planned else ""
+
+
+def _victims(results: Results) -> str:
+    if len(results.victim_points()) != 1:
+        return ""
+    levels = [(metric, estimate(list(results.victims[metric.name]))) for metric in results.study.metrics[:2]]
+    return f"Without a defense the victim stands at {_and([_value(metric, level) for metric, level in levels])}."
+
+
+def _comparison(results: Results, metric: Metric) -> str:
+    """The two values of ``compare``, paired by seed."""
+    study = results.study
+    if len(study.axes) != 1 or len(study.axes[0].values) < 2:
+        return ""
+    axis = study.axes[0]
+    values = study.compare if len(study.compare) == 2 else [axis.values[0], axis.values[-1]]
+    first, second = (axis.level(value) for value in values)
+    before, after = _by_seed(results, metric, first), _by_seed(results, metric, second)
+    difference = paired_difference(before, after)
+    if difference.n == 0:
+        return f"{metric.label} cannot be compared between {_at(axis, first)} and {_at(axis, second)} yet."
+    sentence = (
+        f"{metric.label} is {_value(metric, estimate(list(before.values())), named=False)} at {_at(axis, first)} "
+        f"and {_value(metric, estimate(list(after.values())), named=False)} at {_at(axis, second)}"
+    )
+    common = "the " if len(before) == len(after) == difference.n else "the common "
+    return f"{sentence}: {_difference(metric, difference, common)}."
+
+
+def _difference(metric: Metric, difference: Estimate, common: str) -> str:
+    text = f"a difference of {_signed(metric, difference.mean)}{_points(metric)}"
+    if difference.n == 1:
+        return f"{text} on a single seed, so without an interval"
+    verdict = (
+        "which excludes zero" if difference.excludes_zero else "which includes zero, so these seeds do not settle it"
+    )
+    interval = f"{_signed(metric, difference.low)} to {_signed(metric, difference.high)}"
+    return f"{text} (paired over {common}{difference.n} seeds, 95% interval {interval}, {verdict})"
+
+
+def _trend(results: Results, metric: Metric) -> str:
+    axis = results.axis
+    if axis is None:
+        return ""
+    curves: Curves = {}
+    for seed, level, value in zip(*(results.trials[name] for name in ("seed", axis.field, metric.name)), strict=True):
+        if not math.isnan(value):
+            curves.setdefault(int(seed), {})[float(level)] = value * metric.scale
+    found = trend(curves)
+    if math.isnan(found.of_means):
+        return ""
+    levels = sorted({level for curve in curves.values() for level in curve})
+    means = [estimate([curve[level] for curve in curves.values() if level in curve]).mean for level in levels]
+    subject = "its mean" if len(curves) > 1 else "it"
+    sentence = f"Over the {len(levels)} values of {axis.label} {subject} {_shape(metric, axis, levels, means)}"
+    sentence += f" (Spearman's ρ = {_minus(f'{found.of_means:.2f}')}"
+    if found.spread and len(found.by_seed) > 1:
+        low, high = (_minus(f"{rho:.2f}") for rho in found.spread)
+        sentence += f"; {low} in every seed" if low == high else f"; {low} to {high} across seeds"
+    return sentence + ")."
+
+
+def _shape(metric: Metric, axis: Axis, levels: list[float], means: list[float]) -> str:
+    """Whether a curve is monotone and, where it is not, its largest step against the overall direction."""
+    steps = [after - before for before, after in zip(means, means[1:], strict=False)]
+    if all(step < 0 for step in steps):
+        return "falls at every step"
+    if all(step > 0 for step in steps):
+        return "rises at every step"
+    overall = means[-1] - means[0]
+    against = [-step if overall > 0 else step for step in steps]
+    worst = max(range(len(steps)), key=lambda index: against[index])
+    direction, exception = ("rises", "falls") if overall > 0 else ("falls", "rises")
+    where = f"from {_at(axis, levels[worst])} to {_at(axis, levels[worst + 1])}"
+    if against[worst] <= 0:
+        return f"{direction}, with a level step {where}"
+    size = f"{abs(steps[worst]):.1f}{_points(metric)}" if metric.is_rate else f"{abs(steps[worst]):.3f}"
+    return f"{direction} overall but not at every step; it {exception} by {size} {where}"
+
+
+def _caution(results: Results) -> str:
+    if results.trials["seed"].nunique() == 1:
+        return "All of this rests on a single seed: it shows that the study runs, not how its numbers vary."
+    return ""
+
+
+def _by_seed(results: Results, metric: Metric, level: Level) -> dict[int, float]:
+    rows = results.at(results.trials, (level,))
+    pairs = zip(rows["seed"], rows[metric.name], strict=True)
+    return {int(seed): float(value) for seed, value in pairs if not math.isnan(value)}
+
+
+def _value(metric: Metric, level: Estimate, *, named: bool = True) -> str:
+    text = metric.show_estimate(level) + ("%" if metric.is_rate and level.n else "")
+    return f"{metric.label} {text}" if named else text
+
+
+def _at(axis: Axis, level: Level) -> str:
+    return f"{axis.label} = {axis.show(level)}"
+
+
+def _points(metric: Metric) -> str:
+    """Differences of percentages are points, not percent."""
+    return " points" if metric.is_rate else ""
+
+
+def _signed(metric: Metric, value: float) -> str:
+    return _minus(f"{value * 100:+.1f}" if metric.is_rate else f"{value:+.3f}")
+
+
+def _minus(number: str) -> str:
+    return number.replace("-", "−")
+
+
+def _and(items: list[str]) -> str:
+    return " and ".join(items)

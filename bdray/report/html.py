@@ -1,0 +1,148 @@
+"""The self-contained report page."""
+
+import re
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from bdray import config
+from bdray.report.figures import Panel, compose, to_svg
+from bdray.report.figures.colors import PAIRS
+from bdray.report.finding import describe
+from bdray.report.results import Results
+from bdray.report.statistics import estimate
+from bdray.report.study import DASH, Metric
+from bdray.report.tables import VICTIM_LABEL, Summary
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+EXTRA_COLUMNS = (
+    Metric(name="attack_success_rate_include_target_top1", label="ASR@1 incl. target", goal="min"),
+    Metric(name="chance_attack_success_rate_top1", label="chance ASR@1", goal="min"),
+    Metric(name="embedding_distance", label="embedding distance", goal="min"),
+)
+"""Shown for every model beside the study's own metrics, where they were measured."""
+
+
+def render(results: Results, summary: Summary, result: list[Panel], learning: list[Panel]) -> str:
+    """The page as one string. Everything that comes from the study is escaped by the template."""
+    study = results.study
+    return _template().render(
+        study=study,
+        finding=[_unbroken(paragraph) for paragraph in describe(results)],
+        done=len(results.trials),
+        missing=results.missing(),
+        result=_inline(result, "result"),
+        learning=_inline(learning, "learning"),
+        has_curve=results.axis is not None,
+        summary=summary,
+        summary_html=summary.to_html(),
+        models=_models(results),
+        published=_published(results),
+        num_test=_num_test(study.settings),
+        chance=_chance(results),
+        provenance=_provenance(study.provenance),
+        dark=[(light.lstrip("#"), dark) for light, dark in PAIRS],
+    )
+
+
+@cache
+def _template() -> "Template":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("bdray.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("template.html.j2")
+
+
+def _inline(panels: list[Panel], name: str) -> list[tuple[str, str]]:
+    """Each panel as an svg of its own, so that a phone can stack them; its colors follow the page's."""
+    return [
+        (panel.metric.label, _themed(to_svg(compose([panel]), f"{name}{index}"))) for index, panel in enumerate(panels)
+    ]
+
+
+def _themed(svg: str) -> str:
+    for light, _ in PAIRS:
+        svg = re.sub(rf"{light}(?=[;\"])", f"var(--c{light.lstrip('#')})", svg)
+    return svg
+
+
+def _models(results: Results) -> dict[str, list[list[str]]]:
+    """Header and rows of the table of every evaluated model, failed ones included."""
+    frame, study = results.models, results.study
+    metrics = [*study.metrics, *(metric for metric in EXTRA_COLUMNS if metric.name in frame.columns)]
+    rows = []
+    order = ["stage", *(axis.field for axis in study.axes), "seed"]
+    frame = frame.sort_values(order, ascending=[False, *[True] * len(study.axes), True])  # victims first
+    for record in frame.to_dict("records"):
+        point = [record[axis.field] for axis in study.axes]
+        levels = [
+            DASH if level is None or level != level else axis.show(level)
+            for axis, level in zip(study.axes, point, strict=True)
+        ]
+        kind = VICTIM_LABEL if record["stage"] == "victim" else "defended"
+        seconds = record.get("train_seconds", float("nan"))
+        time = DASH if seconds != seconds else f"{seconds:.0f}"
+        shown = [metric.show(record[metric.name]) for metric in metrics]
+        rows.append([kind, *levels, str(record["seed"]), *shown, time, str(record["status"])])
+    labels = [f"{metric.label}{metric.unit}" for metric in metrics]
+    return {
+        "header": [["model", *(axis.label for axis in study.axes), "seed", *labels, "training (s)", "status"]],
+        "rows": rows,
+    }
+
+
+def _published(results: Results) -> list[tuple[str, str]]:
+    """Where each published number comes from: title and setting, once each."""
+    shown = {metric.name for metric in results.study.metrics}
+    notes: dict[str, str] = {}
+    for point in results.published:
+        if point.metric in shown:
+            pick = point.pick
+            title = f"{pick.title}, {pick.defense or point.defense}"
+            parts = [part for part in point.setting.split(";") if not part.startswith(f"{pick.axis}=")]
+            notes.setdefault(title, "; ".join(parts))
+    return list(notes.items())
+
+
+def _unbroken(text: str) -> str:
+    """Keep ``λ₂ = 0`` and ``95.0 ± 3.0`` on one line."""
+    return re.sub(r" ([=±]) ", "\u00a0\\1\u00a0", text)
+
+
+def _num_test(settings: dict[str, Any]) -> int | None:
+    """Size of the test split, where the data set states it."""
+    found = [value for path, value in config.flatten(settings).items() if path.rpartition(".")[2] == "num_test"]
+    return int(found[0]) if found and isinstance(found[0], int) else None
+
+
+def _chance(results: Results) -> str | None:
+    column = "chance_attack_success_rate_top1"
+    if column not in results.models.columns:
+        return None
+    level = estimate(list(results.victims[column]))
+    return Metric(name=column, label="", goal="min").show(level.mean) if level.n else None
+
+
+def _provenance(provenance: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (path.removeprefix("versions.").replace("_", " "), _plain(path, value))
+        for path, value in config.flatten(provenance).items()
+    ]
+
+
+def _plain(path: str, value: Any) -> str:
+    if value is None:
+        return DASH
+    if path.endswith("seconds") and isinstance(value, int | float):
+        return f"{value / 60:.1f} min" if value >= 120 else f"{value:.1f} s"
+    if path in ("started", "finished"):
+        try:
+            return f"{datetime.fromisoformat(str(value)):%Y-%m-%d %H:%M:%S %Z}".strip()
+        except ValueError:
+            return str(value)
+    return str(value)

@@ -1,0 +1,172 @@
+"""What a study left on disk, finished or not: ``study.json``, ``results.csv``, ``history.csv``."""
+
+import itertools
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bdray import config
+from bdray.exceptions import DataError
+from bdray.report.published import PublishedPoint, published_points
+from bdray.report.study import RATES, Axis, Level, Study, read_study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Point = tuple[Level | None, ...]
+"""One value per axis; None where the axis does not apply, as for victims, which have no defense."""
+
+STATUSES = ("done", "failed")
+STAGES = ("victim", "defend")
+TEXT_COLUMNS = ("stage", "key", "status", "attack", "defense")
+
+
+@dataclass(frozen=True)
+class Results:
+    """A study's folder in memory."""
+
+    folder: Path
+    study: Study
+    models: "pd.DataFrame"
+    """``results.csv``: one row per evaluated model; rates are fractions, missing numbers NaN."""
+    history: "pd.DataFrame"
+    """``history.csv``: one row per model and epoch, judged on the validation split."""
+    published: tuple[PublishedPoint, ...]
+
+    @cached_property
+    def trials(self) -> "pd.DataFrame":
+        """Finished trials."""
+        return self.models[(self.models["stage"] == "defend") & (self.models["status"] == "done")]
+
+    @cached_property
+    def victims(self) -> "pd.DataFrame":
+        """Finished victims: poisoned, not defended."""
+        return self.models[(self.models["stage"] == "victim") & (self.models["status"] == "done")]
+
+    @property
+    def axis(self) -> Axis | None:
+        """The study's axis, if it has exactly one and that is numeric: then there is a curve to draw."""
+        axes = self.study.axes
+        return axes[0] if len(axes) == 1 and axes[0].is_numeric else None
+
+    def points(self) -> list[Point]:
+        """Planned points in the plan's order, then those that a search added."""
+        planned: list[Point] = list(itertools.product(*(axis.levels for axis in self.study.axes)))
+        if not all(axis.values for axis in self.study.axes):
+            planned = []
+        return planned + [point for point in self._points_in(self.trials) if point not in planned]
+
+    def victim_points(self) -> list[Point]:
+        """Kinds of victim: one, unless an axis turns a knob of the victim itself."""
+        return self._points_in(self.victims)
+
+    def at(self, frame: "pd.DataFrame", point: Point) -> "pd.DataFrame":
+        """The rows of a frame (victims, trials or history) at one point."""
+        for axis, level in zip(self.study.axes, point, strict=True):
+            column = frame[axis.field]
+            frame = frame[column.isna() if level is None else column == level]
+        return frame
+
+    def show(self, point: Point) -> str:
+        """``λ₂ = 0 (FT)``; several axes are separated by commas."""
+        named = zip(self.study.axes, point, strict=True)
+        return ", ".join(f"{axis.label} = {axis.show(level)}" for axis, level in named if level is not None)
+
+    def published_at(self, level: Level, metric: str) -> PublishedPoint | None:
+        """The first number that the papers print for an axis value, or for ``VICTIM``."""
+        return next((point for point in self.published if (point.level, point.metric) == (level, metric)), None)
+
+    def missing(self) -> list[str]:
+        """Planned trials without a result, by name; empty for a search, whose points are not known beforehand."""
+        planned = [(point, seed) for point in self.points() for seed in self.study.seeds]
+        if len(planned) != self.study.planned_trials:
+            return []
+        done = {(point, seed) for point in self.points() for seed in self.at(self.trials, point)["seed"]}
+        return [f"{self.show(point) or 'trial'}, seed {seed}" for point, seed in planned if (point, seed) not in done]
+
+    def _points_in(self, frame: "pd.DataFrame") -> list[Point]:
+        columns = [frame[axis.field] for axis in self.study.axes]
+        found = {
+            tuple(None if _is_missing(level) else level for level in levels) for levels in zip(*columns, strict=True)
+        }
+        if not columns and len(frame):
+            found = {()}
+        return sorted(found, key=lambda point: [(level is None, str(type(level)), level or 0) for level in point])
+
+
+def load(folder: Path) -> Results:
+    """Read a study's folder; a half-finished one is as good as any.
+
+    Raises:
+        ConfigError: If there is no study in the folder, or ``study.json`` does not describe one.
+        DataError: If one of the CSV files is damaged, or does not fit the study.
+    """
+    study = read_study(folder / "study.json")
+    metrics = [metric.name for metric in study.metrics]
+    models = _read_csv(folder / "results.csv", study, ["stage", "seed", "status", *metrics])
+    history = _read_csv(folder / "history.csv", study, ["stage", "seed", "epoch"])
+    _check_models(folder / "results.csv", study, models)
+    return Results(folder, study, models, history, published_points(study.published))
+
+
+def _read_csv(path: Path, study: Study, required: list[str]) -> "pd.DataFrame":
+    """Read text and turn it into numbers ourselves, so that a level called ``None`` stays one and errors name columns."""
+    import pandas as pd
+
+    required = [*required, *(axis.field for axis in study.axes)]
+    try:
+        text = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (FileNotFoundError, pd.errors.EmptyDataError):  # no model has finished yet
+        return pd.DataFrame({column: [] for column in required})
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError) as error:
+        raise DataError(f"{path}: cannot be read as CSV. {' '.join(str(error).split())}") from error
+    for column in required:
+        if column not in text.columns:
+            hint = config.did_you_mean(column, map(str, text.columns))
+            raise DataError(f"{path}: the column {column!r} is missing. {hint}")
+    texts = {*TEXT_COLUMNS, *(axis.field for axis in study.axes if not axis.is_numeric)}
+    columns = {
+        name: [value or None for value in text[name]] if name in texts else _numbers(path, name, list(text[name]))
+        for name in map(str, text.columns)
+    }
+    return pd.DataFrame(columns).astype({"seed": int})
+
+
+def _numbers(path: Path, column: str, values: list[str]) -> list[float]:
+    """Empty fields become NaN."""
+    numbers: list[float] = []
+    for line, value in enumerate(values, start=2):
+        try:
+            numbers.append(float(value) if value else math.nan)
+        except ValueError as error:
+            raise DataError(f"{path}: line {line}: {column} must be a number, but is {value!r}.") from error
+        if math.isnan(numbers[-1]) and column in ("seed", "epoch"):
+            raise DataError(f"{path}: line {line}: {column} is missing.")
+    return numbers
+
+
+def _check_models(path: Path, study: Study, models: "pd.DataFrame") -> None:
+    for column, allowed in (("stage", STAGES), ("status", STATUSES)):
+        for value in models[column].unique():
+            if value not in allowed:
+                raise DataError(f"{path}: {column} {value!r} is none of {', '.join(allowed)}.")
+    for column in models.columns:
+        if column.startswith(RATES):
+            wrong = models[column][(models[column] < 0) | (models[column] > 1)]
+            if len(wrong):
+                raise DataError(f"{path}: {column} holds {wrong.iloc[0]:g}, but rates are fractions from 0 to 1.")
+    done = models[models["status"] == "done"]
+    repeated = done[done.duplicated(["stage", "seed", *(axis.field for axis in study.axes)])]
+    if len(repeated):
+        row = repeated.iloc[0].to_dict()
+        where = ", ".join(f"{axis.label} = {row[axis.field]}" for axis in study.axes)
+        raise DataError(
+            f"{path}: two finished models stand for stage {row['stage']}, {where}, seed {row['seed']}; "
+            "keep one, or give each the value of the axis that tells them apart."
+        )
+
+
+def _is_missing(level: object) -> bool:
+    return level is None or level != level

@@ -1,0 +1,217 @@
+"""The summary of a study: one row per axis value and one for the victims, beside the published numbers."""
+
+import html
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bdray.report.published import VICTIM
+from bdray.report.results import Point, Results
+from bdray.report.statistics import Estimate, estimate
+from bdray.report.study import DASH, Level, Metric
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+VICTIM_LABEL = "victim (no defense)"
+PUBLISHED = " published"
+SINGLE_SEED = "Single seed, so without intervals."
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One metric at one point."""
+
+    measured: Estimate
+    published: float
+    """NaN if the papers print nothing here."""
+
+
+@dataclass(frozen=True)
+class Row:
+    levels: tuple[str, ...]
+    """One printed value per axis; in a victim's row the first says that it is one."""
+    seeds: int
+    """Finished models behind the row."""
+    cells: tuple[Cell, ...]
+    """One per metric of the study."""
+    is_victim: bool = False
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A study's result table, and how it is written in each medium."""
+
+    title: str
+    caption: str
+    axes: tuple[str, ...]
+    """Labels of the axes."""
+    metrics: tuple[Metric, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def header(self) -> list[str]:
+        """Names of the printed columns; a metric that no paper printed has no column for it."""
+        names = list(self.axes) or ["model"]
+        for index, metric in enumerate(self.metrics):
+            names.append(f"{metric.label}{metric.unit} {metric.arrow}")
+            if self._has_published(index):
+                names.append(f"{metric.label}{PUBLISHED}")
+        return [*names, "seeds"]
+
+    def lines(self) -> list[list[str]]:
+        """The printed cells, row by row."""
+        return [self._line(row) for row in self.rows]
+
+    def to_frame(self) -> "pd.DataFrame":
+        """The numbers behind the table: rates are fractions, missing values NaN."""
+        import pandas as pd
+
+        records = []
+        for row in self.rows:
+            record: dict[str, object] = dict(zip(self.axes or ("model",), row.levels, strict=True))
+            record |= {"stage": "victim" if row.is_victim else "defend", "seeds": row.seeds}
+            for metric, cell in zip(self.metrics, row.cells, strict=True):
+                record[f"{metric.name}_mean"] = cell.measured.mean
+                record[f"{metric.name}_half_interval"] = cell.measured.half_width
+                record[f"{metric.name}_published"] = cell.published
+            records.append(record)
+        return pd.DataFrame(records)
+
+    def to_rich(self) -> "Table":
+        """For the terminal."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=Text(self.title), caption=Text(self.caption), box=box.SIMPLE_HEAD, title_style="bold")
+        for index, name in enumerate(self.header):
+            width = max((len(line[index]) for line in self.lines()), default=0)  # only headers may wrap
+            table.add_column(Text(name), justify="left" if index < self._keys else "right", min_width=width)
+        for row, line in zip(self.rows, self.lines(), strict=True):
+            table.add_row(
+                *map(Text, line), style="dim" if row.is_victim else None, end_section=row is self._last_victim
+            )
+        return table
+
+    def to_html(self) -> str:
+        """A ``<table>``; everything in it is escaped."""
+        marks = [' class="published"' if name.endswith(PUBLISHED) else "" for name in self.header]
+        head = "".join(
+            f'<th scope="col"{mark}>{html.escape(name)}</th>' for name, mark in zip(self.header, marks, strict=True)
+        )
+        body = ""
+        for row, line in zip(self.rows, self.lines(), strict=True):
+            cells = "".join(
+                f'<th scope="row">{html.escape(text)}</th>'
+                if index < self._keys
+                else f"<td{mark}>{html.escape(text)}</td>"
+                for index, (text, mark) in enumerate(zip(line, marks, strict=True))
+            )
+            body += f'<tr class="victim">{cells}</tr>\n' if row.is_victim else f"<tr>{cells}</tr>\n"
+        return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
+
+    def to_latex(self) -> str:
+        """A ``table`` for a paper; needs the package booktabs."""
+        columns = "l" * self._keys + "r" * (len(self.header) - self._keys)
+        lines = [" & ".join(map(_latex, line)) + r" \\" for line in self.lines()]
+        victims = sum(row.is_victim for row in self.rows)
+        if 0 < victims < len(lines):
+            lines.insert(victims, r"\midrule")
+        return "\n".join(
+            [
+                r"\begin{table}",
+                r"  \centering",
+                rf"  \caption{{{_latex(self.title)}. {_latex(self.caption)}}}",
+                rf"  \begin{{tabular}}{{{columns}}}",
+                r"    \toprule",
+                "    " + " & ".join(map(_latex, self.header)) + r" \\",
+                r"    \midrule",
+                *(f"    {line}" for line in lines),
+                r"    \bottomrule",
+                r"  \end{tabular}",
+                r"\end{table}",
+                "",
+            ]
+        )
+
+    @property
+    def _keys(self) -> int:
+        return max(len(self.axes), 1)
+
+    @property
+    def _last_victim(self) -> Row | None:
+        victims = [row for row in self.rows if row.is_victim]
+        return victims[-1] if victims else None
+
+    def _has_published(self, metric: int) -> bool:
+        return any(not math.isnan(row.cells[metric].published) for row in self.rows)
+
+    def _line(self, row: Row) -> list[str]:
+        line = list(row.levels)
+        for index, (metric, cell) in enumerate(zip(self.metrics, row.cells, strict=True)):
+            text = metric.show_estimate(cell.measured)
+            line.append(f"{text} (n = {cell.measured.n})" if 0 < cell.measured.n < row.seeds else text)
+            if self._has_published(index):
+                line.append(metric.show(cell.published))
+        return [*line, str(row.seeds)]
+
+
+def summarize(results: Results) -> Summary:
+    """Average a study over its seeds. Planned points without a result are rows of dashes."""
+    study = results.study
+    rows = [_row(results, point, is_victim=True) for point in results.victim_points()]
+    rows += [_row(results, point, is_victim=False) for point in results.points()]
+    return Summary(
+        title=study.title,
+        caption=_caption(rows),
+        axes=tuple(axis.label for axis in study.axes),
+        metrics=tuple(study.metrics),
+        rows=tuple(rows),
+    )
+
+
+def _row(results: Results, point: Point, *, is_victim: bool) -> Row:
+    models = results.at(results.victims if is_victim else results.trials, point)
+    place: Level | None = VICTIM if is_victim else point[0] if len(point) == 1 else None
+    cells = []
+    for metric in results.study.metrics:
+        printed = None if place is None else results.published_at(place, metric.name)
+        cells.append(Cell(estimate(list(models[metric.name])), math.nan if printed is None else printed.value))
+    shown = [DASH if level is None else axis.show(level) for axis, level in zip(results.study.axes, point, strict=True)]
+    if is_victim:
+        shown = [VICTIM_LABEL if shown[:1] in ([], [DASH]) else f"{shown[0]}, {VICTIM_LABEL}", *shown[1:]]
+    return Row(tuple(shown) or ("defended",), len(models), tuple(cells), is_victim)
+
+
+def _caption(rows: list[Row]) -> str:
+    caption = "Mean over seeds ± half of the 95% t-interval."
+    if any(row.seeds == 1 for row in rows):
+        return f"{caption} A single seed has no interval." if any(row.seeds > 1 for row in rows) else SINGLE_SEED
+    return caption
+
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    **{mark: rf"\{mark}" for mark in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "–": "--",
+    "−": "$-$",
+    "↓": r"$\downarrow$",
+    "↑": r"$\uparrow$",
+    **{
+        letter: rf"$\{name}$"
+        for letter, name in zip("αβγλτρ", ("alpha", "beta", "gamma", "lambda", "tau", "rho"), strict=True)
+    },
+    **{digit: f"$_{index}$" for index, digit in enumerate("₀₁₂₃₄₅₆₇₈₉")},
+    "⁺": "$^+$",
+    "⁻": "$^-$",
+}
+"""What LaTeX's text mode cannot print as it is."""
+
+
+def _latex(text: str) -> str:
+    return "".join(LATEX.get(letter, letter) for letter in text)

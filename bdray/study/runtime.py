@@ -1,0 +1,64 @@
+"""Where and how a study runs. Nothing in here changes a result, so nothing in here is hashed."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from bdray.registry import component
+
+
+@component
+class Launch:
+    """How one trial's training is launched."""
+
+    num_workers: int = Field(default=1, ge=1)
+    """Workers that share each batch. One trains in the trial's own warm process, several through Ray Train."""
+    launch: Literal["auto", "train"] = "auto"
+    """``train`` asks for Ray Train with one worker too."""
+    cpus_per_worker: float = Field(default=1, gt=0)
+    """CPUs that each worker reserves."""
+    gpus_per_worker: float = Field(default=0, ge=0)
+    """GPUs that each worker reserves; fractions share a GPU between trials and need ``num_workers=1``."""
+    threads: int = Field(default=1, ge=1)
+    """Torch threads of each worker. On a CPU more than one collapses when the machine is busy."""
+    max_retries: int = Field(default=2, ge=0)
+    """How often a trial is started again when its process or node dies."""
+
+    @property
+    def nested(self) -> bool:
+        """Whether a trial launches Ray Train."""
+        return self.num_workers > 1 or self.launch == "train"
+
+
+@component
+class Runtime:
+    """Paths, addresses and resources."""
+
+    output: Path = Path(".bdray")
+    """Folder of everything that has no place of its own: store, cache, tracking database, reports."""
+    store: str | None = Field(default=None, min_length=1)
+    """Folder or URI of the store; by default in ``output``."""
+    tracking_uri: str | None = Field(default=None, min_length=1)
+    """MLflow server or database; by default a SQLite file in ``output``."""
+    address: str | None = Field(default=None, min_length=1)
+    """Ray cluster; None starts a local one and stops it at the end."""
+    cpus: int | None = Field(default=None, ge=1)
+    """CPUs of the local Ray; None: all that this process may use."""
+    training: Launch = Launch()
+    """How trials train."""
+
+    @property
+    def store_uri(self) -> str:
+        """The store that is used."""
+        return self.store or str(self.output.absolute() / "store")
+
+    @property
+    def tracking(self) -> str:
+        """The MLflow URI that is used."""
+        return self.tracking_uri or f"sqlite:///{self.output.absolute() / 'mlflow.db'}"
+
+    @property
+    def cache(self) -> Path:
+        """Local folder for prepared data."""
+        return self.output.absolute() / "cache"

@@ -1,0 +1,1 @@
+"""Ways to choose the points of a study, one file each."""

@@ -1,0 +1,53 @@
+"""The knobs that a study turns."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from bdray.registry import component
+
+Point = Mapping[str, Any]
+"""A value for each knob, by its dotted path in the experiment."""
+
+
+@component
+class Axis:
+    """One knob: either the values to try, or a range to search in."""
+
+    label: str | None = None
+    """How tables and figures name the knob; by default the last part of its path."""
+    values: tuple[bool | int | float | str | None, ...] | None = Field(default=None, min_length=1)
+    """The values to try, in this order."""
+    low: float | None = None
+    """Lower end of a range."""
+    high: float | None = None
+    """Upper end of a range."""
+    log: bool = False
+    """Search the range on a logarithmic scale."""
+    integer: bool = False
+    """Only whole numbers."""
+
+    @model_validator(mode="after")
+    def _is_values_or_range(self) -> Self:
+        if self.values is not None:
+            if self.low is not None or self.high is not None:
+                raise ValueError("give values, or low and high, not both")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("give values, or both low and high")
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError("low must be below high, and above 0 on a logarithmic scale")
+        return self
+
+    def name(self, path: str) -> str:
+        """The label, or the last part of the knob's path."""
+        return self.label or path.rpartition(".")[2]
+
+
+def show(value: Any) -> str:
+    """A knob's value as people write it: ``1`` for 1.0, ``0.001`` for 1e-3."""
+    if isinstance(value, float) and not isinstance(value, bool):
+        return f"{value:g}" if math.isfinite(value) else str(value)
+    return str(value)

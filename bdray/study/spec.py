@@ -1,0 +1,202 @@
+"""A study as its author writes it, and how a name on the command line becomes one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from bdray import config
+from bdray.config import Tree
+from bdray.exceptions import ConfigError
+from bdray.pipeline.experiment import Experiment
+from bdray.registry import component
+from bdray.report.published import Published
+from bdray.study.runtime import Runtime
+from bdray.study.search.base import Search
+from bdray.study.search.grid import Grid
+from bdray.study.space import Axis, Point
+
+
+@component
+class Objective:
+    """A metric that tables and figures show first, and that a search optimizes."""
+
+    name: str = Field(min_length=1)
+    """Name of the metric, such as ``attack_success_rate_top1``."""
+    label: str
+    """Short name for tables."""
+    goal: Literal["max", "min"]
+    """Whether more is better."""
+
+
+HEADLINES = (
+    Objective(name="attack_success_rate_top1", label="ASR", goal="min"),
+    Objective(name="clean_accuracy_top1", label="CA", goal="max"),
+)
+
+
+@component
+class Study:
+    """A base experiment, the knobs to turn, and seeds."""
+
+    title: str
+    """One line for people."""
+    question: str = ""
+    """What the study answers."""
+    source: str = ""
+    """Paper and figure or table that it reproduces."""
+    base: str
+    """Name of the experiment in ``studies/base`` to start from."""
+    experiment: dict[str, Any] = {}
+    """Fields of the experiment that differ from the base."""
+    axes: dict[str, Axis]
+    """Knobs by their dotted path in the experiment."""
+    search: Search = Grid()
+    """How the points are chosen."""
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    """Every point runs once with each."""
+    metrics: tuple[Objective, ...] = Field(default=HEADLINES, min_length=1)
+    """What to look at."""
+    published: tuple[Published, ...] = ()
+    """Which published numbers to show beside the measured ones (see ``bdray.report.published``)."""
+    deviations: tuple[str, ...] = ()
+    """Where the setting departs from the paper's, in plain words."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of a study with one seed."""
+
+    point: Point
+    experiment: Experiment
+    label: str
+
+    @property
+    def seed(self) -> int:
+        """The trial's seed."""
+        return self.experiment.seed
+
+
+@dataclass(frozen=True)
+class LoadedStudy:
+    """A study with its base and all overrides applied, ready to be planned."""
+
+    name: str
+    source: str
+    """The file it came from, for messages."""
+    study: Study
+    runtime: Runtime
+    base: Tree
+    """The experiment that the axes vary."""
+
+    @property
+    def id(self) -> str:
+        """Hash of everything that decides the results."""
+        return config.fingerprint({"study": _science(self.study), "base": self.base, "name": self.name})
+
+    def trial(self, point: Point, seed: int) -> Trial:
+        """Build one trial.
+
+        Raises:
+            ConfigError: If the point does not give a valid experiment.
+        """
+        tree = self.base
+        for path, value in point.items():
+            tree = config.set_dotted(tree, path, value)
+        experiment = config.build(Experiment, config.set_dotted(tree, "seed", seed), self.source)
+        return Trial(point, experiment, self.label(point, seed))
+
+    def label(self, point: Point, seed: int | None = None) -> str:
+        """A trial's name for people: ``λ₂=0.5 seed=1``."""
+        from bdray.study.space import show
+
+        words = [f"{self.study.axes[path].name(path)}={show(value)}" for path, value in point.items()]
+        return " ".join(words + ([f"seed={seed}"] if seed is not None else []))
+
+    @property
+    def objectives(self) -> dict[str, str]:
+        """``max`` or ``min`` by metric."""
+        return {metric.name: metric.goal for metric in self.study.metrics}
+
+
+def studies_folder() -> Path:
+    """Where study files are: ``studies`` in the working folder, else the one beside or inside the package."""
+    package = Path(__file__).parents[1]
+    for folder in (Path.cwd() / "studies", package.parent / "studies", package / "_studies"):
+        if folder.is_dir():
+            return folder
+    raise ConfigError("there is no folder named 'studies' here. Run this from the repository's root.")
+
+
+def names(folder: Path) -> dict[str, Path]:
+    """All studies by name."""
+    found = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+    return {name: path for name, path in found.items() if not name.startswith("base/")}
+
+
+def load(name: str, overrides: Sequence[str] = (), *, base: str | None = None, runtime: Mapping[str, Any] | None = None) -> LoadedStudy:
+    """Find a study by name, lay its base and the overrides under and over it, and validate everything.
+
+    Args:
+        name: Such as ``ablations/lambda2``.
+        overrides: Words such as ``defense.in_modal_weight=3``; they may name fields of the experiment, the study or
+            the runtime.
+        base: Another base experiment than the study's own.
+        runtime: Fields of the runtime that the command line sets.
+
+    Raises:
+        ConfigError: If a name is unknown or a field does not validate.
+    """
+    folder = studies_folder()
+    known = names(folder)
+    name = name.removesuffix(".yaml").removeprefix("studies/")
+    if name not in known:
+        raise ConfigError(f"study {name!r}: there is no such study. {config.did_you_mean(name, known)}")
+    tree = config.read_yaml(known[name])
+    above = config.read_overrides(overrides)
+    parts = {cls: _fields(cls) for cls in (Study, Experiment, Runtime)}
+    for field in above:
+        if not any(field in fields for fields in parts.values()):
+            hint = config.did_you_mean(field, set().union(*parts.values()))
+            raise ConfigError(f"override {field!r}: no study, experiment or runtime has such a field. {hint}")
+    tree = config.merge(tree, {key: value for key, value in above.items() if key in parts[Study] and key not in parts[Experiment]})
+    if base is not None:
+        tree["base"] = base
+    study = config.build(Study, tree, str(known[name]))
+    experiment = config.merge(_base(folder, study.base, str(known[name])), study.experiment)
+    experiment = config.merge(experiment, {key: value for key, value in above.items() if key in parts[Experiment]})
+    settings = config.merge(runtime or {}, {key: value for key, value in above.items() if key in parts[Runtime]})
+    loaded = LoadedStudy(name, str(known[name]), study, config.build(Runtime, settings, "command line"), experiment)
+    _check(loaded)
+    return loaded
+
+
+def _base(folder: Path, name: str, source: str) -> Tree:
+    """A base experiment; it may name a base of its own."""
+    known = {path.relative_to(folder / "base").with_suffix("").as_posix(): path for path in (folder / "base").rglob("*.yaml")}
+    if name not in known:
+        raise ConfigError(f"{source}: base {name!r}: there is no such base. {config.did_you_mean(name, known)}")
+    tree = config.read_yaml(known[name])
+    below = tree.pop("base", None)
+    return config.merge(_base(folder, str(below), str(known[name])), tree) if below is not None else tree
+
+
+def _check(loaded: LoadedStudy) -> None:
+    study, launch = loaded.study, loaded.runtime.training
+    study.search.check(study.axes, loaded.objectives)
+    if launch.nested and launch.gpus_per_worker % 1:
+        raise ConfigError("training.gpus_per_worker: a fraction of a GPU needs training.num_workers=1.")
+    if len(set(study.seeds)) != len(study.seeds):
+        raise ConfigError(f"seeds: every seed must be given once, not {list(study.seeds)}.")
+
+
+def _fields(cls: Any) -> set[str]:
+    return set(cls.__dataclass_fields__)
+
+
+def _science(study: Study) -> Tree:
+    """The fields of a study that decide its trials and results."""
+    tree: Tree = config.dump(study)
+    return {key: tree[key] for key in ("axes", "search", "seeds", "metrics")}

@@ -1,0 +1,110 @@
+"""What runs in a trial's process: one job, in place or through Ray Train."""
+
+import gc
+import json
+import os
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from bdray import config
+from bdray.exceptions import BdrayError
+from bdray.pipeline.experiment import Experiment
+from bdray.pipeline.stages import Context, Stage
+from bdray.pipeline.store import Store
+from bdray.study.plan import Job
+from bdray.study.runtime import Launch, Runtime
+
+
+def payload(job: Job, runtime: Runtime) -> dict[str, Any]:
+    """What a worker is told: plain JSON, so that nothing has to be unpickled that is not ours."""
+    return {
+        "key": job.key,
+        "label": job.label,
+        "stage": job.stage.name,
+        "experiment": config.dump(job.stage.experiment),
+        "store": runtime.store_uri,
+        "cache": str(runtime.cache),
+        "training": config.dump(runtime.training),
+    }
+
+
+def run_trial(settings: dict[str, Any]) -> None:
+    """Entry point of a Tune trial. A failure that lies in the trial is reported; one of the machine rises and is retried."""
+    told = json.loads(settings["job"])
+    launch = config.build(Launch, told["training"], "trial")
+    try:
+        if launch.nested:
+            _run_nested(told, launch)
+        else:
+            run_job(told, tune.report)
+        tune.report({"event": "finished"})
+    except BdrayError as error:
+        tune.report({"event": "failed", "reason": str(error)})
+    except Exception as error:  # a bug, or a lack of memory: the study goes on without this trial
+        reason = f"{type(error).__name__}: {error}".strip()
+        tune.report({"event": "failed", "reason": reason, "traceback": traceback.format_exc()})
+    finally:
+        gc.collect()
+
+
+def run_job(told: Mapping[str, Any], report: Callable[[dict[str, Any]], None], rank: int = 0, world_size: int = 1) -> None:
+    """Compute a job's model and evaluation, or find them in the store."""
+    import torch
+
+    launch = config.build(Launch, told["training"], "trial")
+    torch.set_num_threads(launch.threads)
+    job = rebuild(told)
+    cache = Path(told["cache"])
+
+    def tell(stage: str, metrics: Mapping[str, float]) -> None:
+        report({"event": "epoch", "stage": stage, **metrics})
+
+    context = Context(
+        store=Store(told["store"], cache),
+        cache=cache,
+        report=tell,
+        rank=rank,
+        world_size=world_size,
+        device="cuda" if launch.gpus_per_worker and torch.cuda.is_available() else "cpu",
+    )
+    last: Stage = job.evaluation or job.stage
+    last.result(context)
+
+
+def rebuild(told: Mapping[str, Any]) -> Job:
+    """The job that a payload describes."""
+    experiment = config.build(Experiment, told["experiment"], "trial")
+    from bdray.pipeline import stages
+
+    makers = {"pretrain": stages.Pretrain, "victim": stages.PoisonVictim, "defend": stages.Defend}
+    return Job(makers[told["stage"]](experiment), told["label"])
+
+
+def _run_nested(told: dict[str, Any], launch: Launch) -> None:
+    """Hand the job to a group of Ray Train workers and wait for it."""
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    from bdray.training import trainer
+
+    trainer.launch(
+        run_on_worker,
+        told,
+        name=f"{told['stage']}-{told['key']}",
+        folder=Path(os.environ.get("BDRAY_TRAIN_FOLDER", told["cache"])) / "ray-train",
+        num_workers=launch.num_workers,
+        cpus_per_worker=launch.cpus_per_worker,
+        gpus_per_worker=launch.gpus_per_worker,
+        max_retries=launch.max_retries,
+        callbacks=[TuneReportCallback()],
+    )
+
+
+def run_on_worker(told: dict[str, Any]) -> None:
+    """Entry point of each Ray Train worker: the same job, one rank of it."""
+    from bdray.training import trainer
+
+    run_job(told, trainer.report, *trainer.rank_and_size())

@@ -1,0 +1,38 @@
+"""Batch normalization over all workers, on any device."""
+
+import torch
+import torch.distributed
+import torch.distributed.nn
+from torch import Tensor, nn
+
+
+class SynchronizedBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalization whose statistics are those of the global batch.
+
+    ``torch.nn.SyncBatchNorm`` runs on GPUs only; this one also lets a CPU run with two workers compute exactly
+    what one worker would.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        count = input.numel() // input.shape[1] * torch.distributed.get_world_size()
+        total = torch.distributed.nn.all_reduce(input.sum((0, 2, 3)))
+        mean = total / count
+        centered = input - mean[:, None, None]
+        variance = torch.distributed.nn.all_reduce(centered.square().sum((0, 2, 3))) / count
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+            assert self.num_batches_tracked is not None
+            self.num_batches_tracked.add_(1)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return centered * scale[:, None, None] + self.bias[:, None, None]
+
+
+def synchronize(model: nn.Module) -> None:
+    """Make every batch normalization of ``model`` a synchronized one, in place, keeping its weights."""
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = SynchronizedBatchNorm2d

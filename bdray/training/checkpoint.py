@@ -1,0 +1,68 @@
+"""The state of an unfinished training, so that it can go on exactly where it was."""
+
+import json
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+History = list[dict[str, float]]
+"""One entry of metrics for each finished epoch."""
+
+
+@dataclass(frozen=True)
+class Checkpointer:
+    """Keeps the latest state of one training in a folder.
+
+    Batches and learning rates are functions of the step alone, so model, optimizer and epoch are the whole state.
+    """
+
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        """The one file of the state; it is replaced atomically."""
+        return self.folder / "checkpoint.safetensors"
+
+    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, history: History) -> None:
+        """Write the state after ``len(history)`` epochs."""
+        tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+        tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self.folder / f"{uuid.uuid4().hex}.partial"
+        save_file(tensors, partial, metadata={"history": json.dumps(history)})
+        os.replace(partial, self.path)
+
+    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> History:
+        """Restore the latest state in place and return its history; an empty history if there is none."""
+        if not self.path.exists():
+            return []
+        tensors = load_file(self.path)
+        model.load_state_dict(_part(tensors, "model."))
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, value in _part(tensors, "optimizer.").items():
+            index, _, slot = name.partition(".")
+            slots.setdefault(int(index), {})[slot] = value
+        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+        return _history(self.path)
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _history(path: Path) -> History:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        metadata: dict[str, Any] = file.metadata()
+    history: Sequence[dict[str, float]] = json.loads(metadata["history"])
+    return list(history)

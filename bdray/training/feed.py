@@ -1,0 +1,101 @@
+"""Batches for training, as a pure function of (seed, epoch, step): poisoned, augmented, tokenized, normalized."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms import AutoAugment
+
+from bdray.attacks.poisoning import Poisoning
+from bdray.models.clip import normalize
+from bdray.objective import Batch
+from bdray.text.base import TextAugmentation
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The training set as one worker sees it.
+
+    Nothing here has a state: batch ``step`` of ``epoch`` is the same whenever, wherever and in whichever order it is asked
+    for. Resuming in the middle of a training therefore needs no random state of the loader, and the samples
+    and augmentations of a global batch do not depend on the number of workers.
+    """
+
+    images: NDArray[np.uint8]
+    """[N, 3, H, W]"""
+    tokens: Tensor
+    """Of the (poisoned) captions, int64 [N, L]."""
+    batch_size: int
+    """Samples per step over all workers."""
+    seed: int
+    augmented_tokens: Tensor | None = None
+    """Of the augmented captions, int64 [N, L]; None where no views are needed."""
+    poisoning: Poisoning | None = None
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch; the incomplete batch at the end is dropped, as in the papers' code."""
+        return len(self.images) // self.batch_size
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """This worker's batches of one epoch."""
+        order = np.random.default_rng([self.seed, epoch, 0xDA7A]).permutation(len(self.images))
+        share = self.batch_size // self.world_size
+        for step in range(self.steps_per_epoch):
+            start = step * self.batch_size + self.rank * share
+            yield self._batch(epoch, np.sort(order[start : start + share]))
+
+    def _batch(self, epoch: int, chosen: NDArray[np.int64]) -> Batch:
+        samples = torch.from_numpy(chosen)
+        pixels = torch.from_numpy(self.images[chosen])
+        poisoned = torch.zeros(len(samples), dtype=torch.bool)
+        images = pixels.float() / 255
+        if self.poisoning is not None:
+            poisoned = self.poisoning.is_poisoned(samples)
+            images = self.poisoning.apply(images, samples)
+            pixels = (images * 255).round().to(torch.uint8) if poisoned.any() else pixels
+        views = None
+        if self.augmented_tokens is not None:
+            views = normalize(augment(pixels, self.seed, epoch, samples).float() / 255).to(self.device)
+        return Batch(
+            images=normalize(images).to(self.device).contiguous(memory_format=torch.channels_last),
+            tokens=self.tokens[samples].to(self.device),
+            samples=samples,
+            is_poisoned=poisoned,
+            augmented_images=views,
+            augmented_tokens=None if self.augmented_tokens is None else self.augmented_tokens[samples].to(self.device),
+        )
+
+
+_auto_augment = AutoAugment()
+
+
+def augment(images: Tensor, seed: int, epoch: int, samples: Tensor) -> Tensor:
+    """AutoAugment (Cubuk et al. 2019, ImageNet policy) as CleanCLIP uses it, App. D.2.
+
+    Args:
+        images: uint8 [N, 3, H, W].
+        seed: Seed of the training.
+        epoch: Every epoch draws new policies.
+        samples: Indices that, with seed and epoch, decide each image's policy, int64 [N].
+    """
+    with torch.random.fork_rng(devices=[]):
+        views = []
+        for image, sample in zip(images, samples.tolist(), strict=True):
+            torch.default_generator.manual_seed((seed << 40) ^ (epoch << 28) ^ sample)
+            views.append(_auto_augment(image))
+    return torch.stack(views)
+
+
+def augment_captions(captions: Sequence[str], augmentation: TextAugmentation, seed: int) -> list[str]:
+    """Second view of each caption, a pure function of seed and position."""
+    return [
+        augmentation.augment(caption, random.Random(f"{seed}/{index}")) for index, caption in enumerate(captions)
+    ]

@@ -1,0 +1,85 @@
+"""The training loop of every stage. It does not know how it was launched."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+
+import open_clip
+import torch
+import torch.distributed
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from bdray.exceptions import TrainingError
+from bdray.models.clip import MAX_LOGIT_SCALE
+from bdray.objective import Objective, TrainingModule
+from bdray.training.checkpoint import Checkpointer, History
+from bdray.training.feed import Feed
+from bdray.training.optim import Recipe
+
+
+def train(
+    model: open_clip.CLIP,
+    objective: Objective,
+    feed: Feed,
+    recipe: Recipe,
+    *,
+    report: Callable[[Mapping[str, float]], None],
+    checkpointer: Checkpointer | None = None,
+    evaluate: Callable[[], dict[str, float]] = dict,
+) -> History:
+    """Train ``model`` in place, continuing from the latest checkpoint if there is one.
+
+    Args:
+        model: On the feed's device. In a process group every worker passes a replica.
+        objective: What is minimized.
+        feed: Batches.
+        recipe: Optimizer and schedule.
+        report: Told the metrics of every finished epoch, on every worker, with values already reduced.
+        checkpointer: Where the state is kept after every epoch; None keeps nothing.
+        evaluate: Called after every epoch, on the first worker only, with the model in eval mode.
+
+    Returns:
+        The metrics of all epochs, those before an interruption included.
+
+    Raises:
+        TrainingError: If the loss is no longer finite.
+    """
+    is_first = feed.rank == 0
+    optimizer = recipe.optimizer(model)
+    history = checkpointer.load(model, optimizer) if checkpointer else []
+    module = TrainingModule(model, objective)
+    forward = DistributedDataParallel(module) if feed.world_size > 1 else module
+    for epoch in range(len(history), recipe.epochs):
+        started = time.perf_counter()
+        model.train()
+        sums: dict[str, Tensor] = {}
+        for index, batch in enumerate(feed.epoch(epoch)):
+            rate = recipe.rate(epoch * feed.steps_per_epoch + index, feed.steps_per_epoch)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            total, terms = forward(batch)
+            total.backward()
+            if recipe.gradient_clip is not None:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            with torch.no_grad():
+                model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+            for name, term in {"loss": total.detach(), **terms}.items():
+                sums[name] = sums.get(name, 0) + term
+        metrics = {name: value.item() / feed.steps_per_epoch for name, value in sums.items()}
+        if not all(map(math.isfinite, metrics.values())):
+            raise TrainingError(
+                f"the loss is not finite in epoch {epoch + 1}: {metrics}. Lower the learning rate or clip the gradient."
+            )
+        metrics["train_seconds"] = time.perf_counter() - started
+        if is_first:
+            model.eval()
+            metrics |= evaluate()
+        history.append({"epoch": epoch + 1.0, **metrics})
+        if checkpointer and is_first:
+            checkpointer.save(model, optimizer, history)
+        report(history[-1])
+    model.eval()
+    return history

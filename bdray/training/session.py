@@ -1,0 +1,92 @@
+"""Everything a stage needs in order to train: device, workers, reporting, checkpoints, evaluation."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+import torch.distributed
+from numpy.typing import NDArray
+
+from bdray.attacks.poisoning import Poisoning
+from bdray.models.tokenizer import Tokenizer
+from bdray.objective import Objective
+from bdray.text.base import TextAugmentation
+from bdray.training.checkpoint import Checkpointer, History
+from bdray.training.feed import Feed, augment_captions
+from bdray.training.loop import train
+from bdray.training.optim import Recipe
+
+
+def _silent(metrics: Mapping[str, float]) -> None:
+    """Report to nobody."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """One stage's training on one worker. A defense calls :meth:`train` once for each of its phases."""
+
+    tokenizer: Tokenizer
+    seed: int
+    """Seed of data order and augmentations."""
+    report: Callable[[Mapping[str, float]], None] = _silent
+    """Told of every finished epoch."""
+    evaluate: Callable[[open_clip.CLIP], dict[str, float]] = field(default=lambda model: {})
+    """Cheap evaluation after every epoch."""
+    workspace: Path | None = None
+    """Folder for the state of an unfinished training; None keeps nothing."""
+    device: torch.device = torch.device("cpu")
+
+    def train(
+        self,
+        model: open_clip.CLIP,
+        objective: Objective,
+        recipe: Recipe,
+        images: NDArray[np.uint8],
+        captions: Sequence[str],
+        *,
+        text_augmentation: TextAugmentation | None = None,
+        poisoning: Poisoning | None = None,
+        phase: str = "train",
+    ) -> History:
+        """Train ``model`` in place on image-text pairs and return the metrics of all epochs.
+
+        Args:
+            model: On the session's device.
+            objective: What is minimized.
+            recipe: Optimizer and schedule.
+            images: uint8 [N, 3, H, W].
+            captions: N clean captions.
+            text_augmentation: Makes the captions' second views, once for the whole training as in CleanCLIP's
+                public code (src/data.py:36-37); needed if the objective wants views.
+            poisoning: What the attacker changed, if the data are the attacker's.
+            phase: Name of the checkpoint; differs between the phases of one stage.
+        """
+        shown = poisoning.replace_captions(captions) if poisoning else list(captions)
+        augmented = None
+        if objective.needs_views:
+            assert text_augmentation is not None
+            augmented = self.tokenizer(augment_captions(shown, text_augmentation, self.seed))
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        feed = Feed(
+            images=images,
+            tokens=self.tokenizer(shown),
+            augmented_tokens=augmented,
+            batch_size=recipe.batch_size,
+            seed=self.seed,
+            poisoning=poisoning,
+            rank=torch.distributed.get_rank() if distributed else 0,
+            world_size=torch.distributed.get_world_size() if distributed else 1,
+            device=self.device,
+        )
+        return train(
+            model,
+            objective,
+            feed,
+            recipe,
+            report=self.report,
+            checkpointer=Checkpointer(self.workspace / phase) if self.workspace else None,
+            evaluate=lambda: self.evaluate(model),
+        )

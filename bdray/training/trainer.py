@@ -1,0 +1,70 @@
+"""Ray Train: several workers that share one training. The only user of ``ray.train``."""
+
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray.train
+from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from bdray.exceptions import TrainingError
+
+
+def launch(
+    work: Callable[[dict[str, Any]], None],
+    told: dict[str, Any],
+    *,
+    name: str,
+    folder: Path,
+    num_workers: int,
+    cpus_per_worker: float = 1,
+    gpus_per_worker: float = 0,
+    max_retries: int = 2,
+    callbacks: Sequence[UserCallback] = (),
+) -> None:
+    """Run ``work(told)`` on a group of workers in one process group (gloo on CPUs, NCCL on GPUs) and wait for it.
+
+    When a worker dies, Ray Train starts the group again; the training loop then continues from its own checkpoint. That is also
+    why the run's name is new every time: Ray Train's memory of earlier runs is not used.
+
+    Raises:
+        TrainingError: If the workers failed more often than ``max_retries``.
+    """
+    trainer = TorchTrainer(
+        work,
+        train_loop_config=told,
+        torch_config=TorchConfig(backend="nccl" if gpus_per_worker else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=num_workers,
+            use_gpu=gpus_per_worker > 0,
+            resources_per_worker={"CPU": cpus_per_worker} | ({"GPU": gpus_per_worker} if gpus_per_worker else {}),
+        ),
+        run_config=RunConfig(
+            name=f"{name}-{uuid.uuid4().hex[:8]}",
+            storage_path=str(folder),
+            failure_config=FailureConfig(max_failures=max_retries, controller_failure_limit=3),
+            callbacks=list(callbacks),
+        ),
+    )
+    try:
+        trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise TrainingError(f"the Ray Train workers failed: {_last_line(error)}") from error
+
+
+def report(metrics: dict[str, Any]) -> None:
+    """Pass on metrics from a worker; every worker has to call it."""
+    ray.train.report(metrics)
+
+
+def rank_and_size() -> tuple[int, int]:
+    """This worker's place in its group, and the size of the group."""
+    context = ray.train.get_context()
+    return context.get_world_rank(), context.get_world_size()
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
