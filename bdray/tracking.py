@@ -50,10 +50,11 @@ EPOCH = "epoch"
 """The metric that holds the last step, because MLflow's public API gives the values of metrics, not their steps."""
 
 UI_PORT = 5000
+CONNECT_ATTEMPTS = 3
 CONNECT_TIMEOUT = 2
 REQUEST_TIMEOUT = 10
 FILE_TIMEOUT = 60
-"""Seconds. They give way to MLFLOW_HTTP_REQUEST_TIMEOUT."""
+"""Seconds without an answer, unless MLFLOW_HTTP_REQUEST_TIMEOUT says otherwise."""
 RESEND_BUDGET = 1.0
 """Seconds of one call that may go into records of the past, so that the driver stays responsive."""
 LONGEST_WAIT = 60.0
@@ -214,14 +215,18 @@ class Tracker:
     def _submit(self, action: str, key: str | None, **content: Any) -> None:
         record = {"action": action, "time": int(time.time() * 1000), **self._started[key], **content}
         self._resend(budget=RESEND_BUDGET)
-        if self.pending or not self._deliver(record):
+        if self.pending or self._is_waiting() or not self._deliver(record):
             self._spool.append(record)
+
+    def _is_waiting(self) -> bool:
+        """Whether MLflow was away so recently that it is not worth asking again."""
+        return time.monotonic() < self._next_attempt
 
     def _resend(self, budget: float) -> None:
         """Send what waits, oldest first, for at most ``budget`` seconds and as long as MLflow accepts it."""
-        begun = time.monotonic()
-        if not self.pending or begun < self._next_attempt:
+        if not self.pending or self._is_waiting():
             return
+        begun = time.monotonic()
         while self.pending and time.monotonic() - begun <= budget and self._deliver(self._spool.waiting[0]):
             self._spool.waiting.popleft()
         self._spool.save()
@@ -279,7 +284,12 @@ class Tracker:
         state = self._found(record)
         run = self._client.get_run(state.run_id)
         step = max(state.last_step, 0) if record["step"] is None else record["step"]
-        news = {name: value for name, value in record["metrics"].items() if run.data.metrics.get(name) != value}
+        latest = run.data.metrics
+        news = {
+            name: value
+            for name, value in record["metrics"].items()
+            if latest.get(name) != value and not (name in latest and self._holds(state, name, step, value))
+        }
         self._log_batch(state, record, news, step)
         if REASON_TAG in run.data.tags and REASON_TAG not in record["tags"]:
             self._client.delete_tag(state.run_id, REASON_TAG)
@@ -295,6 +305,10 @@ class Tracker:
 
         points = [Metric(name, value, timestamp=record["time"], step=step) for name, value in metrics.items()]
         self._client.log_batch(state.run_id, points, tags=[RunTag(key, value) for key, value in record["tags"].items()])
+
+    def _holds(self, state: _RunState, name: str, step: int, value: float) -> bool:
+        history = self._client.get_metric_history(state.run_id, name)
+        return any(point.step == step and point.value == value for point in history)
 
     def _set_running(self, state: _RunState) -> None:
         self._client.update_run(state.run_id, status="RUNNING")
@@ -430,9 +444,13 @@ def _parse(uri: str) -> tuple[str, Path | None]:
     if scheme not in ("", "sqlite") or (scheme and not uri.startswith("sqlite:///")):
         server = " (for a database server or object storage, start an MLflow server: see infra/mlflow)"
         raise TrackingError(f"tracking URI {shown!r} is not supported. {rule}{server}.")
-    if name in ("", ":memory:") or "?" in name or (not scheme and not name.endswith(".db")):
+    if name in ("", ":memory:") or (not scheme and not name.endswith(".db")):
         raise TrackingError(f"tracking URI {shown!r} does not name a database file. {rule}.")
     path = Path(os.path.abspath(Path(name).expanduser()))
+    if "?" in str(path) or "%" in str(path):
+        raise TrackingError(
+            f"{path}: ? and % mean something else in the URI of a database. Choose a path without them."
+        )
     return f"sqlite:///{path}", path
 
 
@@ -455,11 +473,11 @@ def _connect(uri: str, database: Path | None) -> "MlflowClient":
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # MLflow reads it when it is imported
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
+    from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
-    deadline = time.monotonic() + 3 * CONNECT_TIMEOUT
     with _impatient(CONNECT_TIMEOUT):
-        while True:
+        for attempts_left in reversed(range(CONNECT_ATTEMPTS)):
             try:
                 if database is not None:
                     _open_database(database)
@@ -467,10 +485,10 @@ def _connect(uri: str, database: Path | None) -> "MlflowClient":
                 client.search_experiments(max_results=1)
                 return client
             except (MlflowException, SQLAlchemyError) as error:
-                if database is None and _is_away(error) and time.monotonic() < deadline:
-                    time.sleep(0.5)
-                    continue
-                raise TrackingError(f"MLflow at {redact(uri)} cannot be used: {_explain(error)}") from error
+                if not (attempts_left and any(isinstance(cause, RequestException) for cause in _causes(error))):
+                    raise TrackingError(f"MLflow at {redact(uri)} cannot be used: {_explain(error)}") from error
+            time.sleep(0.5)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _open_database(path: Path) -> None:
@@ -482,7 +500,7 @@ def _open_database(path: Path) -> None:
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         # Two processes that create one database at once corrupt it for good (mlflow issue 19943).
-        with FileLock(f"{path}.lock", timeout=60):
+        with FileLock(f"{path}.lock", timeout=30):
             if not path.exists() or path.stat().st_size == 0:
                 _create_database(path)
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=5)) as database:
@@ -511,8 +529,8 @@ def _create_database(path: Path) -> None:
 
 
 def _artifacts(database: Path) -> str:
-    """Where files go; each run has a folder of its own there."""
-    return (database.parent / "artifacts").as_uri()
+    """Where the files of all runs go, each run's in a folder of its own."""
+    return (database.parent / f"{database.stem}-artifacts").as_uri()
 
 
 @contextmanager
@@ -581,7 +599,7 @@ def _explain(error: Exception) -> str:
 
     causes = list(_causes(error))
     check = "Check the address and that the server runs (see infra/mlflow), or track into a file: sqlite:////path/mlflow.db."
-    if any(isinstance(cause, requests.Timeout) for cause in causes):
+    if any(isinstance(cause, TimeoutError | requests.Timeout) for cause in causes):
         return f"no answer in time. {check}"
     if any(isinstance(cause, requests.ConnectionError) for cause in causes):
         return f"no connection ({_one_line(causes[-1])}). {check}"

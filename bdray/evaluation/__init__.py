@@ -1,1 +1,1 @@
-"""Metrics of clean accuracy and attack success, one file each."""
+"""How models are judged: features of an evaluation set, and metrics over them."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bdray.attacks.attack import Attack
 from bdray.data.base import Dataset, Pairs
-from bdray.evaluation.base import Features
+from bdray.evaluation.metrics.base import Features
 from bdray.models.clip import normalize
 from bdray.models.tokenizer import Tokenizer
 

@@ -7,10 +7,10 @@ from pydantic import Field
 from bdray.attacks.attack import Attack
 from bdray.data.base import Dataset
 from bdray.defenses.base import Defense
-from bdray.evaluation.attack_success_rate import AttackSuccessRate
-from bdray.evaluation.base import Metric
-from bdray.evaluation.clean_accuracy import CleanAccuracy
-from bdray.evaluation.embedding_distance import EmbeddingDistance
+from bdray.evaluation.metrics.attack_success_rate import AttackSuccessRate
+from bdray.evaluation.metrics.base import Metric
+from bdray.evaluation.metrics.clean_accuracy import CleanAccuracy
+from bdray.evaluation.metrics.embedding_distance import EmbeddingDistance
 from bdray.exceptions import ConfigError
 from bdray.models import weights
 from bdray.models.clip import Model

@@ -52,7 +52,7 @@ def build(folder: Path) -> Report:
     page, table, latex = folder / "report.html", folder / "table.csv", folder / "table.tex"
     written = [page, table, latex]
     try:
-        table.write_text(summary.to_frame().to_csv(index=False), encoding="utf-8")
+        table.write_text(summary.to_frame().to_csv(index=False, float_format="%.6g"), encoding="utf-8")
         latex.write_text(summary.to_latex(), encoding="utf-8")
         for panels, name in ((result, "figure"), (learning, "learning_curves")):
             if panels:
@@ -60,7 +60,11 @@ def build(folder: Path) -> Report:
         page.write_text(html.render(results, summary, result, learning), encoding="utf-8")
     except OSError as error:
         raise DataError(f"{folder}: the report cannot be written there. {error}") from error
-    study = results.study
     return Report(
-        study.title, summary, "\n".join(describe(results)), len(results.trials), study.planned_trials, tuple(written)
+        title=results.study.title,
+        summary=summary,
+        finding="\n".join(describe(results)),
+        done=len(results.trials),
+        planned=results.study.planned_trials,
+        files=tuple(written),
     )

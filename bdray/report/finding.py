@@ -1,10 +1,11 @@
 """What a study found, in plain sentences computed from its numbers, whichever way they fall."""
 
 import math
+from itertools import pairwise
 
 from bdray.report.results import Results
 from bdray.report.statistics import Estimate, estimate, paired_difference, trend
-from bdray.report.study import Axis, Level, Metric
+from bdray.report.study import Level, Metric
 
 Curves = dict[int, dict[float, float]]
 """A metric as printed, by seed and axis value."""
@@ -44,10 +45,10 @@ def _comparison(results: Results, metric: Metric) -> str:
     before, after = _by_seed(results, metric, first), _by_seed(results, metric, second)
     difference = paired_difference(before, after)
     if difference.n == 0:
-        return f"{metric.label} cannot be compared between {_at(axis, first)} and {_at(axis, second)} yet."
+        return f"{metric.label} cannot be compared between {results.show((first,))} and {results.show((second,))} yet."
     sentence = (
-        f"{metric.label} is {_value(metric, estimate(list(before.values())), named=False)} at {_at(axis, first)} "
-        f"and {_value(metric, estimate(list(after.values())), named=False)} at {_at(axis, second)}"
+        f"{metric.label} is {_value(metric, estimate(list(before.values())), named=False)} at {results.show((first,))} "
+        f"and {_value(metric, estimate(list(after.values())), named=False)} at {results.show((second,))}"
     )
     common = "the " if len(before) == len(after) == difference.n else "the common "
     return f"{sentence}: {_difference(metric, difference, common)}."
@@ -78,7 +79,7 @@ def _trend(results: Results, metric: Metric) -> str:
     levels = sorted({level for curve in curves.values() for level in curve})
     means = [estimate([curve[level] for curve in curves.values() if level in curve]).mean for level in levels]
     subject = "its mean" if len(curves) > 1 else "it"
-    sentence = f"Over the {len(levels)} values of {axis.label} {subject} {_shape(metric, axis, levels, means)}"
+    sentence = f"Over the {len(levels)} values of {axis.label} {subject} {_shape(results, metric, levels, means)}"
     sentence += f" (Spearman's ρ = {_minus(f'{found.of_means:.2f}')}"
     if found.spread and len(found.by_seed) > 1:
         low, high = (_minus(f"{rho:.2f}") for rho in found.spread)
@@ -86,9 +87,9 @@ def _trend(results: Results, metric: Metric) -> str:
     return sentence + ")."
 
 
-def _shape(metric: Metric, axis: Axis, levels: list[float], means: list[float]) -> str:
+def _shape(results: Results, metric: Metric, levels: list[float], means: list[float]) -> str:
     """Whether a curve is monotone and, where it is not, its largest step against the overall direction."""
-    steps = [after - before for before, after in zip(means, means[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(means)]
     if all(step < 0 for step in steps):
         return "falls at every step"
     if all(step > 0 for step in steps):
@@ -97,10 +98,10 @@ def _shape(metric: Metric, axis: Axis, levels: list[float], means: list[float]) 
     against = [-step if overall > 0 else step for step in steps]
     worst = max(range(len(steps)), key=lambda index: against[index])
     direction, exception = ("rises", "falls") if overall > 0 else ("falls", "rises")
-    where = f"from {_at(axis, levels[worst])} to {_at(axis, levels[worst + 1])}"
+    where = f"from {results.show((levels[worst],))} to {results.show((levels[worst + 1],))}"
     if against[worst] <= 0:
         return f"{direction}, with a level step {where}"
-    size = f"{abs(steps[worst]):.1f}{_points(metric)}" if metric.is_rate else f"{abs(steps[worst]):.3f}"
+    size = f"{abs(steps[worst]):.{1 if metric.is_rate else 3}f}{_points(metric)}"
     return f"{direction} overall but not at every step; it {exception} by {size} {where}"
 
 
@@ -119,10 +120,6 @@ def _by_seed(results: Results, metric: Metric, level: Level) -> dict[int, float]
 def _value(metric: Metric, level: Estimate, *, named: bool = True) -> str:
     text = metric.show_estimate(level) + ("%" if metric.is_rate and level.n else "")
     return f"{metric.label} {text}" if named else text
-
-
-def _at(axis: Axis, level: Level) -> str:
-    return f"{axis.label} = {axis.show(level)}"
 
 
 def _points(metric: Metric) -> str:

@@ -1,6 +1,8 @@
 """The self-contained report page."""
 
+import math
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -9,7 +11,7 @@ from bdray import config
 from bdray.report.figures import Panel, compose, to_svg
 from bdray.report.figures.colors import PAIRS
 from bdray.report.finding import describe
-from bdray.report.results import Results
+from bdray.report.results import Point, Results
 from bdray.report.statistics import estimate
 from bdray.report.study import DASH, Metric
 from bdray.report.tables import VICTIM_LABEL, Summary
@@ -75,18 +77,14 @@ def _models(results: Results) -> dict[str, list[list[str]]]:
     """Header and rows of the table of every evaluated model, failed ones included."""
     frame, study = results.models, results.study
     metrics = [*study.metrics, *(metric for metric in EXTRA_COLUMNS if metric.name in frame.columns)]
+    order = [*results.victim_points(), *results.points()]
+    models = list(zip(results.points_of(frame), frame.to_dict("records"), strict=True))
     rows = []
-    order = ["stage", *(axis.field for axis in study.axes), "seed"]
-    frame = frame.sort_values(order, ascending=[False, *[True] * len(study.axes), True])  # victims first
-    for record in frame.to_dict("records"):
-        point = [record[axis.field] for axis in study.axes]
-        levels = [
-            DASH if level is None or level != level else axis.show(level)
-            for axis, level in zip(study.axes, point, strict=True)
-        ]
+    for point, record in sorted(models, key=lambda model: _place(order, *model)):
+        levels = [DASH if level is None else axis.show(level) for axis, level in zip(study.axes, point, strict=True)]
         kind = VICTIM_LABEL if record["stage"] == "victim" else "defended"
-        seconds = record.get("train_seconds", float("nan"))
-        time = DASH if seconds != seconds else f"{seconds:.0f}"
+        seconds = record.get("train_seconds", math.nan)
+        time = DASH if math.isnan(seconds) else f"{seconds:.0f}"
         shown = [metric.show(record[metric.name]) for metric in metrics]
         rows.append([kind, *levels, str(record["seed"]), *shown, time, str(record["status"])])
     labels = [f"{metric.label}{metric.unit}" for metric in metrics]
@@ -94,6 +92,12 @@ def _models(results: Results) -> dict[str, list[list[str]]]:
         "header": [["model", *(axis.label for axis in study.axes), "seed", *labels, "training (s)", "status"]],
         "rows": rows,
     }
+
+
+def _place(order: list[Point], point: Point, record: Mapping[Any, Any]) -> tuple[bool, int, int]:
+    """Victims first, then the plan's order, then seeds; a failed point that no plan knows stands last."""
+    index = order.index(point) if point in order else len(order)
+    return record["stage"] != "victim", index, record["seed"]
 
 
 def _published(results: Results) -> list[tuple[str, str]]:
@@ -130,7 +134,7 @@ def _chance(results: Results) -> str | None:
 
 def _provenance(provenance: dict[str, Any]) -> list[tuple[str, str]]:
     return [
-        (path.removeprefix("versions.").replace("_", " "), _plain(path, value))
+        (path.removeprefix("versions.").replace("_seconds", "_time").replace("_", " "), _plain(path, value))
         for path, value in config.flatten(provenance).items()
     ]
 

@@ -34,7 +34,8 @@ METRICS = {
     "ASR": ("attack_success_rate_top1", 100),
     "embedding distance d=2(1-cos)": ("embedding_distance", 1),
 }
-"""The papers' names of metrics (BA is CA under another name), ours, and what the printed number is divided by: percent become fractions."""
+"""The papers' names of metrics (BA is CA under another name), ours, and what the printed number is divided by to
+become a fraction."""
 
 
 @component

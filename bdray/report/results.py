@@ -56,11 +56,11 @@ class Results:
         planned: list[Point] = list(itertools.product(*(axis.levels for axis in self.study.axes)))
         if not all(axis.values for axis in self.study.axes):
             planned = []
-        return planned + [point for point in self._points_in(self.trials) if point not in planned]
+        return planned + [point for point in self._distinct(self.trials) if point not in planned]
 
     def victim_points(self) -> list[Point]:
         """Kinds of victim: one, unless an axis turns a knob of the victim itself."""
-        return self._points_in(self.victims)
+        return self._distinct(self.victims)
 
     def at(self, frame: "pd.DataFrame", point: Point) -> "pd.DataFrame":
         """The rows of a frame (victims, trials or history) at one point."""
@@ -70,9 +70,11 @@ class Results:
         return frame
 
     def show(self, point: Point) -> str:
-        """``λ₂ = 0 (FT)``; several axes are separated by commas."""
-        named = zip(self.study.axes, point, strict=True)
-        return ", ".join(f"{axis.label} = {axis.show(level)}" for axis, level in named if level is not None)
+        """``λ₂ = 0 (FT)``; several axes are separated by commas, and a single choice stands for itself."""
+        named = [(axis, level) for axis, level in zip(self.study.axes, point, strict=True) if level is not None]
+        if len(self.study.axes) == 1 and not self.study.axes[0].is_numeric:
+            return "".join(axis.show(level) for axis, level in named)
+        return ", ".join(f"{axis.label} = {axis.show(level)}" for axis, level in named)
 
     def published_at(self, level: Level, metric: str) -> PublishedPoint | None:
         """The first number that the papers print for an axis value, or for ``VICTIM``."""
@@ -86,14 +88,15 @@ class Results:
         done = {(point, seed) for point in self.points() for seed in self.at(self.trials, point)["seed"]}
         return [f"{self.show(point) or 'trial'}, seed {seed}" for point, seed in planned if (point, seed) not in done]
 
-    def _points_in(self, frame: "pd.DataFrame") -> list[Point]:
+    def points_of(self, frame: "pd.DataFrame") -> list[Point]:
+        """The point that each row of a frame belongs to."""
         columns = [frame[axis.field] for axis in self.study.axes]
-        found = {
-            tuple(None if _is_missing(level) else level for level in levels) for levels in zip(*columns, strict=True)
-        }
-        if not columns and len(frame):
-            found = {()}
-        return sorted(found, key=lambda point: [(level is None, str(type(level)), level or 0) for level in point])
+        if not columns:
+            return [()] * len(frame)
+        return [tuple(None if _is_missing(level) else level for level in row) for row in zip(*columns, strict=True)]
+
+    def _distinct(self, frame: "pd.DataFrame") -> list[Point]:
+        return sorted(set(self.points_of(frame)), key=lambda point: [(level is None, level or 0) for level in point])
 
 
 def load(folder: Path) -> Results:
@@ -112,7 +115,7 @@ def load(folder: Path) -> Results:
 
 
 def _read_csv(path: Path, study: Study, required: list[str]) -> "pd.DataFrame":
-    """Read text and turn it into numbers ourselves, so that a level called ``None`` stays one and errors name columns."""
+    """Read text and turn it into numbers ourselves: a level called ``None`` stays one, and errors name columns."""
     import pandas as pd
 
     required = [*required, *(axis.field for axis in study.axes)]
@@ -169,4 +172,4 @@ def _check_models(path: Path, study: Study, models: "pd.DataFrame") -> None:
 
 
 def _is_missing(level: object) -> bool:
-    return level is None or level != level
+    return level is None or (isinstance(level, float) and math.isnan(level))

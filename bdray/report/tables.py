@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bdray.report.published import VICTIM
 from bdray.report.results import Point, Results
 from bdray.report.statistics import Estimate, estimate
-from bdray.report.study import DASH, Level, Metric
+from bdray.report.study import DASH, Axis, Level, Metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    levels: tuple[str, ...]
+    point: Point
+    names: tuple[str, ...]
     """One printed value per axis; in a victim's row the first says that it is one."""
     seeds: int
     """Finished models behind the row."""
@@ -45,15 +46,14 @@ class Summary:
 
     title: str
     caption: str
-    axes: tuple[str, ...]
-    """Labels of the axes."""
+    axes: tuple[Axis, ...]
     metrics: tuple[Metric, ...]
     rows: tuple[Row, ...]
 
     @property
     def header(self) -> list[str]:
         """Names of the printed columns; a metric that no paper printed has no column for it."""
-        names = list(self.axes) or ["model"]
+        names = [axis.label for axis in self.axes] or ["model"]
         for index, metric in enumerate(self.metrics):
             names.append(f"{metric.label}{metric.unit} {metric.arrow}")
             if self._has_published(index):
@@ -70,8 +70,9 @@ class Summary:
 
         records = []
         for row in self.rows:
-            record: dict[str, object] = dict(zip(self.axes or ("model",), row.levels, strict=True))
-            record |= {"stage": "victim" if row.is_victim else "defend", "seeds": row.seeds}
+            record: dict[str, object] = {"stage": "victim" if row.is_victim else "defend"}
+            record |= {axis.field: level for axis, level in zip(self.axes, row.point, strict=True)}
+            record["seeds"] = row.seeds
             for metric, cell in zip(self.metrics, row.cells, strict=True):
                 record[f"{metric.name}_mean"] = cell.measured.mean
                 record[f"{metric.name}_half_interval"] = cell.measured.half_width
@@ -85,10 +86,20 @@ class Summary:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=Text(self.title), caption=Text(self.caption), box=box.SIMPLE_HEAD, title_style="bold")
+        table = Table(
+            title=Text(self.title),
+            caption=Text(self.caption),
+            title_style="bold",
+            title_justify="left",
+            caption_justify="left",
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            padding=(0, 1, 0, 0),
+        )
         for index, name in enumerate(self.header):
-            width = max((len(line[index]) for line in self.lines()), default=0)  # only headers may wrap
-            table.add_column(Text(name), justify="left" if index < self._keys else "right", min_width=width)
+            is_key = index < self._keys
+            heading = Text(name.replace(PUBLISHED, f"\n{PUBLISHED.strip()}"))
+            table.add_column(heading, justify="left" if is_key else "right", no_wrap=not is_key, vertical="bottom")
         for row, line in zip(self.rows, self.lines(), strict=True):
             table.add_row(
                 *map(Text, line), style="dim" if row.is_victim else None, end_section=row is self._last_victim
@@ -149,7 +160,7 @@ class Summary:
         return any(not math.isnan(row.cells[metric].published) for row in self.rows)
 
     def _line(self, row: Row) -> list[str]:
-        line = list(row.levels)
+        line = list(row.names)
         for index, (metric, cell) in enumerate(zip(self.metrics, row.cells, strict=True)):
             text = metric.show_estimate(cell.measured)
             line.append(f"{text} (n = {cell.measured.n})" if 0 < cell.measured.n < row.seeds else text)
@@ -166,7 +177,7 @@ def summarize(results: Results) -> Summary:
     return Summary(
         title=study.title,
         caption=_caption(rows),
-        axes=tuple(axis.label for axis in study.axes),
+        axes=tuple(study.axes),
         metrics=tuple(study.metrics),
         rows=tuple(rows),
     )
@@ -182,7 +193,7 @@ def _row(results: Results, point: Point, *, is_victim: bool) -> Row:
     shown = [DASH if level is None else axis.show(level) for axis, level in zip(results.study.axes, point, strict=True)]
     if is_victim:
         shown = [VICTIM_LABEL if shown[:1] in ([], [DASH]) else f"{shown[0]}, {VICTIM_LABEL}", *shown[1:]]
-    return Row(tuple(shown) or ("defended",), len(models), tuple(cells), is_victim)
+    return Row(point, tuple(shown) or ("defended",), len(models), tuple(cells), is_victim)
 
 
 def _caption(rows: list[Row]) -> str:

@@ -32,6 +32,8 @@ class Board:
     store: Store
     on_result: Callable[[Result], None]
     """Called once for every distinct result, also for those from the store."""
+    on_fail: Callable[[Job, str], None]
+    """Called with the reason for every job that failed or cannot be run for a failed input."""
     on_trial: Callable[[Trial, Result | None], None]
     """Called once for every trial with its result, None if it failed."""
     waiting: dict[str, Job] = field(default_factory=dict)
@@ -107,6 +109,7 @@ class Board:
 
     def _fail(self, job: Job, reason: str) -> None:
         self.failures[job.key] = reason
+        self.on_fail(job, reason)
         for other in [other for other in self.waiting.values() if job.key in other.needs]:
             if other.key in self.waiting:
                 del self.waiting[other.key]

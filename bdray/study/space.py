@@ -24,6 +24,8 @@ class Axis:
     """Lower end of a range."""
     high: float | None = None
     """Upper end of a range."""
+    names: dict[str, str] = Field(default_factory=dict)
+    """Readable names of some values, as printed: ``{"0": "FT"}``."""
     log: bool = False
     """Search the range on a logarithmic scale."""
     integer: bool = False

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
@@ -13,27 +13,16 @@ from bdray.exceptions import ConfigError
 from bdray.pipeline.experiment import Experiment
 from bdray.registry import component
 from bdray.report.published import Published
+from bdray.report.study import Metric
 from bdray.study.runtime import Runtime
 from bdray.study.search.base import Search
 from bdray.study.search.grid import Grid
 from bdray.study.space import Axis, Point
 
 
-@component
-class Objective:
-    """A metric that tables and figures show first, and that a search optimizes."""
-
-    name: str = Field(min_length=1)
-    """Name of the metric, such as ``attack_success_rate_top1``."""
-    label: str
-    """Short name for tables."""
-    goal: Literal["max", "min"]
-    """Whether more is better."""
-
-
 HEADLINES = (
-    Objective(name="attack_success_rate_top1", label="ASR", goal="min"),
-    Objective(name="clean_accuracy_top1", label="CA", goal="max"),
+    Metric(name="attack_success_rate_top1", label="ASR", goal="min"),
+    Metric(name="clean_accuracy_top1", label="CA", goal="max"),
 )
 
 
@@ -49,7 +38,7 @@ class Study:
     """Paper and figure or table that it reproduces."""
     base: str
     """Name of the experiment in ``studies/base`` to start from."""
-    experiment: dict[str, Any] = {}
+    experiment: dict[str, Any] = Field(default_factory=dict)
     """Fields of the experiment that differ from the base."""
     axes: dict[str, Axis]
     """Knobs by their dotted path in the experiment."""
@@ -57,8 +46,10 @@ class Study:
     """How the points are chosen."""
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     """Every point runs once with each."""
-    metrics: tuple[Objective, ...] = Field(default=HEADLINES, min_length=1)
+    metrics: tuple[Metric, ...] = Field(default=HEADLINES, min_length=1)
     """What to look at."""
+    compare: tuple[bool | int | float | str, ...] = Field(default=(), max_length=2)
+    """Two values of the axis whose difference the report spells out; by default the first and the last."""
     published: tuple[Published, ...] = ()
     """Which published numbers to show beside the measured ones (see ``bdray.report.published``)."""
     deviations: tuple[str, ...] = ()
@@ -90,6 +81,8 @@ class LoadedStudy:
     runtime: Runtime
     base: Tree
     """The experiment that the axes vary."""
+    is_changed: bool
+    """Whether the command line changed it from what its file says."""
 
     @property
     def id(self) -> str:
@@ -168,7 +161,10 @@ def load(name: str, overrides: Sequence[str] = (), *, base: str | None = None, r
     experiment = config.merge(_base(folder, study.base, str(known[name])), study.experiment)
     experiment = config.merge(experiment, {key: value for key, value in above.items() if key in parts[Experiment]})
     settings = config.merge(runtime or {}, {key: value for key, value in above.items() if key in parts[Runtime]})
-    loaded = LoadedStudy(name, str(known[name]), study, config.build(Runtime, settings, "command line"), experiment)
+    changed = base is not None or any(field not in parts[Runtime] for field in above)
+    loaded = LoadedStudy(
+        name, str(known[name]), study, config.build(Runtime, settings, "command line"), experiment, changed
+    )
     _check(loaded)
     return loaded
 

@@ -61,7 +61,7 @@ def run_job(told: Mapping[str, Any], report: Callable[[dict[str, Any]], None], r
     cache = Path(told["cache"])
 
     def tell(stage: str, metrics: Mapping[str, float]) -> None:
-        report({"event": "epoch", "stage": stage, **metrics})
+        report({"event": "epoch", "metrics": json.dumps({"stage": stage, **metrics})})
 
     context = Context(
         store=Store(told["store"], cache),

@@ -116,7 +116,9 @@ def test_a_study_is_an_experiment_with_nested_trials_and_victims_of_their_own(
     assert statuses == {study: "FINISHED", "trial 1": "FINISHED", "trial 2": "FAILED", "victim 1": "RUNNING"}
     assert runs["trial 2"].data.tags["bdray.reason"] == "loss is NaN"
     # Files lie beside the database.
-    files = {path.relative_to(database.parent / "artifacts").parts[2:] for path in database.parent.rglob("figure.txt")}
+    files = {
+        path.relative_to(database.parent / "mlflow-artifacts").parts[2:] for path in database.parent.rglob("figure.txt")
+    }
     assert files == {("figures", "figure.txt"), ("figure.txt",)}
     # Links point at the run; nothing waits and nothing was refused.
     assert tracker.run_url("k1") == f"{tracker.experiment_url()}/runs/{runs['trial 1'].info.run_id}"
@@ -209,8 +211,7 @@ def test_what_mlflow_would_refuse_is_made_to_fit(tracker: Tracker, database: Pat
 
 def test_secrets_reach_neither_mlflow_nor_the_spool(tracker: Tracker, database: Path, study: str) -> None:
     secret = "postgresql://me:hunter2@db.example/mlflow"
-    tracker._next_attempt = float("inf")
-    tracker._spool.append({})  # as if MLflow were away
+    tracker._next_attempt = float("inf")  # as if MLflow were away
     begin(tracker, study, store=secret)
     tracker.finish("k1", status="FAILED", reason=f"cannot open {secret}!")
     # Nothing that is written to disk holds the password.
@@ -276,11 +277,7 @@ def check_study(uri: str, study: str) -> None:
     assert runs["trial 1"].data.tags["mlflow.parentRunId"] == runs[study].info.run_id
     assert store.points("trial 1", "loss") == [(1, 1.0), (2, 0.5), (3, 0.25)]
     assert store.points("trial 1", "epoch") == [(1, 1.0), (2, 2.0), (3, 3.0)]
-    assert store.points("trial 1", "clean_accuracy") in (
-        [(1, 0.1), (2, 0.2), (2, 0.25), (3, 0.3)],
-        # Killed after the failure was recorded: the second time nothing fails in this study.
-        [(1, 0.1), (2, 0.2), (3, 0.3)],
-    )
+    assert store.points("trial 1", "clean_accuracy") == [(1, 0.1), (2, 0.2), (2, 0.25), (3, 0.3)]
     assert "bdray.reason" not in runs["trial 1"].data.tags
 
 
@@ -311,9 +308,6 @@ def test_a_kill_at_any_call_changes_nothing(
         with Tracker(str(database), tmp_path / "spool") as tracker:
             if from_spool:
                 tracker._next_attempt = float("inf")
-                tracker._spool.append(
-                    {"action": "file", "study": "x", "key": "none", "nested": False, "experiment": name}
-                )
                 run_study(tracker, name)
                 tracker._next_attempt = 0.0
             faulty: Any = FaultyClient(tracker._client, call, carried_out, Killed())
@@ -413,7 +407,8 @@ def test_one_process_at_a_time_owns_a_spool(tracker: Tracker, database: Path, tm
         ("sqlite://", "is not supported"),
         ("sqlite:///", "does not name a database file"),
         ("sqlite:///:memory:", "does not name a database file"),
-        ("sqlite:////tmp/what?.db", "does not name a database file"),
+        ("sqlite:////tmp/what?.db", "Choose a path without them"),
+        ("sqlite:////tmp/a%20b/mlflow.db", "Choose a path without them"),
         ("http://", "is not the address of a server"),
         ("http://host:port", "is not the address of a server"),
         ("http://me:hun/ter2@host", r"http://\*\*\*@host' is not.*percent-encode"),
@@ -445,7 +440,6 @@ def test_a_file_that_cannot_be_the_database_is_refused(tmp_path: Path) -> None:
         "folder.db": "is a folder",
         "other.db": "is a database of another program",
         "text.db/below/mlflow.db": "cannot be used as MLflow's database",
-        "/proc/mlflow.db": "cannot be used as MLflow's database",
     }
     for name, part in cases.items():
         with pytest.raises(TrackingError, match=part) as caught:

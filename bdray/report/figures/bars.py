@@ -28,12 +28,6 @@ class Bars:
     def height(self) -> float:
         return 1.3 + ROW * (len(self.results.points()) + len(self.results.victim_points()))
 
-    @property
-    def _prefix(self) -> str:
-        """The label of a single axis, which its values do not need to repeat."""
-        axes = self.results.study.axes
-        return f"{axes[0].label} = " if len(axes) == 1 else ""
-
     def draw(self, axes: "Axes") -> None:
         points: list[tuple[Point, bool]] = [(point, True) for point in self.results.victim_points()]
         points += [(point, False) for point in self.results.points()]
@@ -53,7 +47,7 @@ class Bars:
         values = [value * self.metric.scale for value in models[self.metric.name] if not math.isnan(value)]
         result = estimate(values)
         color = VICTIM[0] if is_victim else MEASURED[0]
-        name = self.results.show(point).removeprefix(self._prefix) or ("" if is_victim else "defended")
+        name = self.results.show(point) or ("" if is_victim else "defended")
         name = ", ".join(filter(None, [VICTIM_LABEL if is_victim else "", name]))
         axes.text(0, row - 0.3, name, fontsize=8.5, color=INK[0], va="center")
         text = self.metric.show_estimate(estimate(list(models[self.metric.name])))

@@ -23,7 +23,8 @@ WIDTH, HEIGHT = 5.3, 3.65
 class Panel(Protocol):
     """Draws one metric."""
 
-    metric: Metric
+    @property
+    def metric(self) -> Metric: ...
 
     @property
     def height(self) -> float:
@@ -45,7 +46,7 @@ def compose(panels: Sequence[Panel], *, lettered: bool = True) -> "Figure":
         figure = Figure(figsize=(WIDTH * len(panels), height))
         FigureCanvasAgg(figure)
         for index, panel in enumerate(panels):
-            left = index * WIDTH + 0.40
+            left = index * WIDTH + 0.44
             axes = figure.add_axes(
                 (left / (WIDTH * len(panels)), 0.56 / height, 3.4 / (WIDTH * len(panels)), (height - 1.16) / height)
             )

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ class Scale:
     def step(self) -> float:
         """Typical distance between neighbors, in decades on a logarithmic axis."""
         places = [math.log10(value) for value in self.values if value > 0] if self.is_log else list(self.values)
-        return median(b - a for a, b in zip(places, places[1:], strict=False)) if len(places) > 1 else 1.0
+        return median(b - a for a, b in pairwise(places)) if len(places) > 1 else 1.0
 
     def place(self, value: float) -> float:
         """Position in steps from the leftmost value."""
@@ -77,8 +78,7 @@ class Curve:
 
     def _measured(self, axes: "Axes", scale: Scale) -> list[Label]:
         trials, factor = self.results.trials, self.metric.scale
-        for _, rows in trials.groupby("seed"):
-            rows = rows.sort_values(self.axis.field)
+        for _, rows in trials.sort_values(self.axis.field).groupby("seed"):
             axes.plot(
                 [scale.place(level) for level in rows[self.axis.field]],
                 [value * factor for value in rows[self.metric.name]],
@@ -130,9 +130,9 @@ class Curve:
 
     def _victims(self, axes: "Axes") -> list[Label]:
         kinds = self.results.victim_points()
-        if len(kinds) != 1:  # an axis that moves the victim has no one level to refer to
-            return []
         level = estimate(list(self.results.victims[self.metric.name])).mean * self.metric.scale
+        if len(kinds) != 1 or math.isnan(level):  # an axis that moves the victim has no one level to refer to
+            return []
         axes.axhline(level, color=VICTIM[0], lw=1.2, ls=(0, (1, 2)), zorder=2)
         return [Label("victim,\nno defense", VICTIM[0], level)]
 

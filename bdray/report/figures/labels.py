@@ -1,13 +1,16 @@
 """Labels beside the ends of lines, in the lines' colors, instead of a legend."""
 
+import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FONT_SIZE = 8.5
+MAX_CHARACTERS = 24
+"""What fits beside a panel; longer names are broken."""
 LINE_HEIGHT = 1.32
 """Of the font size, with the space to the next label."""
 
@@ -28,7 +31,7 @@ def label_ends(axes: "Axes", labels: Sequence[Label]) -> None:
         return
     height = axes.get_position().height * figure.get_figheight() * 72
     low, high = axes.get_ylim()
-    order = sorted(labels, key=lambda label: label.y)
+    order = [replace(label, text=_wrap(label.text)) for label in sorted(labels, key=lambda label: label.y)]
     ends = [(label.y - low) / (high - low) for label in order]
     heights = [(label.text.count("\n") + 1) * FONT_SIZE * LINE_HEIGHT / height for label in order]
     for label, end, place in zip(order, ends, spread(ends, heights), strict=True):
@@ -39,6 +42,10 @@ def label_ends(axes: "Axes", labels: Sequence[Label]) -> None:
             1.036, place, label.text, transform=axes.transAxes, color=label.color, fontsize=FONT_SIZE,
             fontweight=label.weight, linespacing=1.1, va="center_baseline" if "\n" not in label.text else "center",
         )  # fmt: skip
+
+
+def _wrap(text: str) -> str:
+    return "\n".join(textwrap.fill(line, MAX_CHARACTERS) for line in text.split("\n"))
 
 
 def spread(centers: Sequence[float], heights: Sequence[float]) -> list[float]:

@@ -56,7 +56,7 @@ class Learning:
     def _line(self, rows: "pd.DataFrame") -> Line:
         rows = rows[rows[self.metric.name].notna()]
         seeds = rows.groupby("epoch")["seed"].nunique()
-        epochs = [float(epoch) for epoch, count in seeds.items() if count == seeds.max()]
+        epochs = [float(epoch) for epoch, count in zip(seeds.index, seeds, strict=True) if count == seeds.max()]
         means = [estimate(list(rows[rows["epoch"] == epoch][self.metric.name])).mean for epoch in epochs]
         return epochs, [mean * self.metric.scale for mean in means]
 

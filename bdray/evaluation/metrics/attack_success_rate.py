@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from bdray.evaluation.base import Features, Metric, class_ranks
+from bdray.evaluation.metrics.base import Features, Metric, class_ranks
 from bdray.registry import component
 
 

@@ -1,11 +1,17 @@
-"""Results folders as a study writes them, made up, for the tests of the report."""
+"""Made-up results folders, as a study writes them, for the tests of the report."""
 
+import copy
 import csv
 import json
 import math
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from bdray.report import Report, build
 
 LAMBDAS = (0, 0.5, 1, 2, 4, 8)
 FIELD = "defense.in_modal_weight"
@@ -110,10 +116,12 @@ def full_models(seeds: tuple[int, ...] = (0, 1, 2)) -> list[dict[str, Any]]:
 
 
 def full_history(models: list[dict[str, Any]], epochs: int = 6) -> list[dict[str, Any]]:
-    """Each model approaches its result exponentially."""
+    """Each model that has a result approaches it exponentially."""
     rng = random.Random(11)
     rows = []
     for row in models:
+        if isinstance(row["clean_accuracy_top1"], str) or isinstance(row["attack_success_rate_top1"], str):
+            continue
         start_asr, start_ca = (0.02, 0.90) if row["stage"] == "victim" else (0.95, 0.90)
         for epoch in range(1, epochs + 1):
             left = math.exp(-0.8 * epoch)
@@ -132,7 +140,7 @@ def full_history(models: list[dict[str, Any]], epochs: int = 6) -> list[dict[str
     return rows
 
 
-def write(
+def write_study(
     folder: Path,
     study: dict[str, Any] | None = None,
     models: list[dict[str, Any]] | None = None,
@@ -151,3 +159,33 @@ def write(
                 writer.writeheader()
                 writer.writerows(rows)
     return folder
+
+
+@pytest.fixture
+def study() -> dict[str, Any]:
+    """``study.json`` of the full study."""
+    return copy.deepcopy(STUDY)
+
+
+@pytest.fixture
+def models() -> list[dict[str, Any]]:
+    """``results.csv`` of the full study."""
+    return full_models()
+
+
+@pytest.fixture
+def model_row() -> Callable[..., dict[str, Any]]:
+    """Makes one row of ``results.csv``."""
+    return model
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a results folder from changes to ``study.json``, models and history; the full one without arguments."""
+    return lambda study=None, models=None, history=None: write_study(tmp_path / "study", study, models, history)
+
+
+@pytest.fixture(scope="session")
+def full_report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """The report of the full study, built once; for reading only."""
+    return build(write_study(tmp_path_factory.mktemp("report") / "full"))

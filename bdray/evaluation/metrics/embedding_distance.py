@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from bdray.evaluation.base import Features, Metric
+from bdray.evaluation.metrics.base import Features, Metric
 from bdray.registry import component
 
 

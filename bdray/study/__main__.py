@@ -1,0 +1,168 @@
+"""``python -m bdray.study NAME``: run a study.
+
+Science is set in YAML and by ``FIELD=VALUE`` words; options say only where things are.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bdray import config
+from bdray.exceptions import BdrayError
+from bdray.study.spec import LoadedStudy, load, names, studies_folder
+
+EXAMPLES = """examples:
+  python -m bdray.study --list
+  python -m bdray.study ablations/lambda2
+  python -m bdray.study ablations/lambda2 --dry-run
+  python -m bdray.study ablations/lambda2 --base scenes_badnet
+  python -m bdray.study ablations/lambda2 defense.recipe.epochs=10 'seeds=[0]'
+"""
+BAD_INPUT, INTERRUPTED = 2, 130
+IMAGES_PER_SECOND = 550
+"""Of one slot, for a first guess when the store knows no better: the scenes model on one CPU core of 2.5 GHz."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parse(arguments)
+    console, complaints = Console(), Console(stderr=True)
+    try:
+        if options.list or options.name is None:
+            console.print(_listing(), highlight=False)
+            return 0
+        given = {"output": options.output, "store": options.store, "tracking_uri": options.tracking_uri, "address": options.address}
+        runtime = {name: value for name, value in given.items() if value is not None}
+        loaded = load(options.name, options.overrides, base=options.base, runtime=runtime)
+        return _dry_run(loaded, console) if options.dry_run else _run(loaded, console)
+    except BdrayError as error:
+        complaints.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        complaints.print("\nInterrupted. Run the same command again: it goes on from the last finished epochs.")
+        return INTERRUPTED
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bdray.study",
+        description="Run a study of backdoor attacks and defenses on CLIP.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", nargs="?", help="study, such as ablations/lambda2")
+    parser.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="fields of the experiment, study or runtime")
+    parser.add_argument("--list", action="store_true", help="list all studies")
+    parser.add_argument("--dry-run", action="store_true", help="check everything and print the plan; compute nothing")
+    parser.add_argument("--base", metavar="NAME", help="another base experiment, from studies/base")
+    parser.add_argument("--address", metavar="ADDRESS", help="Ray cluster; without it a local Ray is started and stopped")
+    parser.add_argument("--store", metavar="URI", help="folder or URI of stage results (default: OUTPUT/store)")
+    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server or database (default: SQLite in OUTPUT)")
+    parser.add_argument("--output", metavar="DIR", help="folder of everything else (default: .bdray)")
+    return parser.parse_intermixed_args(arguments)
+
+
+def _listing() -> Table:
+    folder = studies_folder()
+    table = Table("study", "title", "source", box=None, pad_edge=False)
+    for name, path in names(folder).items():
+        tree = config.read_yaml(path)
+        table.add_row(f"[bold]{name}[/]", str(tree.get("title", "")), f"[dim]{tree.get('source', '')}[/]")
+    return table
+
+
+def _dry_run(loaded: LoadedStudy, console: Console) -> int:
+    from bdray.pipeline.store import Store
+    from bdray.study.runner import known_plan
+
+    runtime = loaded.runtime
+    known = known_plan(loaded, Store(runtime.store_uri, runtime.cache))
+    _say_plan(loaded, known, console)
+    table = Table("stage", "key", "epochs", "in store", box=None, pad_edge=False)
+    for job in known.jobs:
+        table.add_row(job.label, job.key, str(job.epochs), "yes" if job.key in known.finished else "–")
+    console.print(table)
+    console.print(f"store: {runtime.store_uri}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _run(loaded: LoadedStudy, console: Console) -> int:
+    started = time.monotonic()
+    # An interpreter that may not cache byte code starts workers three times slower.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    from bdray.study import runner
+
+    outcome = runner.run(loaded, console, lambda known: _say_plan(loaded, known, console))
+    from bdray import report
+
+    built = report.build(outcome.folder)
+    runner.track_report(loaded, built.files)
+    console.print(built.summary.to_rich())
+    console.print(built.finding, highlight=False)
+    console.print()
+    for path in built.files:
+        if path.name in ("report.html", "figure.png", "table.csv"):
+            console.print(f"{path.stem:>8}  {_short(path)}", highlight=False, soft_wrap=True)
+    console.print(f"{'MLflow':>8}  {outcome.ui_command}", highlight=False, soft_wrap=True, markup=False)
+    if outcome.pending:
+        console.print(f"[yellow]{outcome.pending} records wait for the MLflow server; the next run sends them.[/]")
+    if outcome.failures:
+        console.print(f"[red]{outcome.failures} stages failed; see above and the report. Running again retries them.[/]")
+    console.print(f"[dim]{time.monotonic() - started:.0f} s[/]", highlight=False)
+    return 1 if outcome.failures else 0
+
+
+def _say_plan(loaded: LoadedStudy, known: Any, console: Console) -> None:
+    """One line on what will be computed."""
+    from bdray.study.plan import images
+    from bdray.study.search.grid import Grid
+
+    study = loaded.study
+    points = study.search.planned(study.axes)
+    console.print(f"[bold]{loaded.name}[/]: {study.title}" + (f" [dim]({study.source})[/]" if study.source else ""))
+    if not isinstance(study.search, Grid):
+        console.print(f"{points} points x {len(study.seeds)} seeds, chosen by {study.search.type} as it goes", highlight=False)
+        return
+    slots = loaded.runtime.cpus or len(os.sched_getaffinity(0))
+    work = sum(images(job) for job in known.missing)
+    pace = _pace(loaded, known) or IMAGES_PER_SECOND
+    base = max((images(job) for job in known.missing if job.stage.name == "pretrain"), default=0)
+    minutes = (base + (work - base) / slots) / pace / 60
+    estimate = f"about {minutes:.0f} min on {slots} slots" if minutes >= 1 else "under a minute"
+    console.print(
+        f"{points} points x {len(study.seeds)} seeds = {points * len(study.seeds)} trials; "
+        f"{len(known.jobs)} stages, {len(known.finished)} in the store"
+        + (f", {len(known.missing)} to compute: {estimate}" if known.missing else ": nothing to compute"),
+        highlight=False,
+    )
+
+
+def _pace(loaded: LoadedStudy, known: Any) -> float | None:
+    """Images per second and slot of the stages that are in the store already."""
+    from bdray.pipeline.store import Store
+    from bdray.study.plan import images
+
+    store = Store(loaded.runtime.store_uri, loaded.runtime.cache)
+    finished = [(job, store.find(job.stage.name, job.key)) for job in known.jobs if job.key in known.finished]
+    seconds = sum(manifest["seconds"] for _, manifest in finished if manifest)
+    return sum(images(job) for job, _ in finished) / seconds if seconds else None
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""What happens to jobs, passed on to the screen, the tracker and the results folder."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bdray import config
+from bdray.study.plan import Job, Result
+from bdray.study.progress import Progress
+from bdray.study.results import ResultsFolder
+from bdray.study.spec import LoadedStudy, Trial
+
+if TYPE_CHECKING:
+    from bdray.tracking import Tracker
+
+
+class Observer:
+    """Passes on what happens to jobs. All of it runs on the driver, the only writer of the tracker."""
+
+    def __init__(self, loaded: LoadedStudy, screen: Progress, tracker: "Tracker", results: ResultsFolder) -> None:
+        self._loaded, self._screen, self._tracker, self._results = loaded, screen, tracker, results
+        self._started: set[str] = set()
+
+    def start(self, job: Job) -> None:
+        """A job was handed to a worker."""
+        self._screen.start(job)
+        self._open_run(job)
+
+    def epoch(self, job: Job, metrics: Mapping[str, Any]) -> None:
+        """A job finished an epoch."""
+        self._screen.epoch(job, metrics)
+        self._tracker.log(job.key, int(metrics["epoch"]), _measured(metrics))
+
+    def result(self, result: Result) -> None:
+        """A job's result is in the store, now or since an earlier run."""
+        job = result.job
+        self._screen.finish(job, result)
+        self._open_run(job)
+        for epoch in result.model["history"]:  # those that an interrupted run could not log
+            self._tracker.log(job.key, int(epoch["epoch"]), _measured(epoch))
+        self._tracker.finish(job.key, status="FINISHED", metrics={f"test/{name}": v for name, v in result.metrics.items()})
+        if job.stage.name == "victim":
+            self._results.add_victim(result)
+            self._results.write(finished=False)
+
+    def fail(self, job: Job, reason: str) -> None:
+        """A job failed for good."""
+        self._screen.fail(job, reason)
+        self._open_run(job)
+        self._tracker.finish(job.key, status="FAILED", reason=reason)
+        self._results.failures.append({"trial": job.label, "reason": reason})
+
+    def trial(self, trial: Trial, result: Result | None) -> None:
+        """A trial of the study has ended."""
+        if result is not None:
+            self._results.add_trial(trial, result)
+        self._results.write(finished=False)
+
+    def _open_run(self, job: Job) -> None:
+        if job.key in self._started:
+            return
+        self._started.add(job.key)
+        experiment = job.stage.experiment
+        reads = config.flatten({"stage": job.stage.name, **config.dump(experiment)})
+        tags = {
+            "stage": job.stage.name,
+            "study": self._loaded.name,
+            "source": self._loaded.study.source,
+            "attack": experiment.attack.trigger.type,
+            "defense": experiment.defense.type if job.stage.name == "defend" else "none",
+            "inputs": " ".join(f"{stage.name}={stage.key}" for stage in job.stage.inputs),
+        }
+        self._tracker.start_run(job.key, job.label, params=reads, tags=tags, nested=job.stage.name == "defend")
+
+
+def _measured(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if isinstance(value, int | float) and name != "epoch"}

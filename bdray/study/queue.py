@@ -1,0 +1,97 @@
+"""The bridge to Ray Tune: a searcher that hands out the board's jobs, one Tune trial each."""
+
+import json
+import logging
+import tempfile
+from typing import Any
+
+from ray import tune
+from ray.tune import FailureConfig, RunConfig, TuneConfig
+from ray.tune.search import Searcher
+
+from bdray.study.board import Board
+from bdray.study.observer import Observer
+from bdray.study.plan import Job
+from bdray.study.runtime import Runtime
+from bdray.study.worker import payload, run_trial
+
+
+class JobQueue(Searcher):
+    """Suggests the next job that may run, and notes what became of it.
+
+    Tune's own snapshots are off: the store remembers results, so there is nothing here to save or restore.
+    """
+
+    def __init__(self, board: Board, first: Job, observer: Observer, runtime: Runtime) -> None:
+        super().__init__(metric="training_iteration", mode="max")  # always there; not used
+        self._board, self._first, self._observer, self._runtime = board, first, observer, runtime
+        self._jobs: dict[str, Job] = {}
+        self._reasons: dict[str, str] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        """The next job; None while all wait for running ones; FINISHED at the end."""
+        job, self._first = self._first or self._board.next(), None  # type: ignore[assignment]
+        if job is None:
+            return Searcher.FINISHED if self._board.is_finished else None
+        self._jobs[trial_id] = job
+        self._observer.start(job)
+        return {"job": json.dumps(payload(job, self._runtime))}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Pass on an epoch, and note why a job failed."""
+        job = self._jobs[trial_id]
+        if result.get("event") == "epoch":
+            self._observer.epoch(job, json.loads(result["metrics"]))
+        elif result.get("event") == "failed":
+            self._reasons[trial_id] = result["reason"]
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Move the job to where it belongs."""
+        job = self._jobs.pop(trial_id)
+        if result is not None and result.get("event") == "failed":
+            self._reasons[trial_id] = result["reason"]
+        reason = self._reasons.pop(trial_id, None)
+        if error:
+            retries = self._runtime.training.max_retries
+            reason = f"its process died {retries + 1} times. Is there enough memory? Ray's logs tell more."
+        if reason is None:
+            self._board.finish(job.key)
+        else:
+            self._board.fail(job.key, reason)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its settings for a restore that we do not use."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing to save."""
+
+
+def run(board: Board, first: Job, observer: Observer, runtime: Runtime, slots: int) -> None:
+    """Run all jobs of the board, ``slots`` at a time, in warm processes."""
+    launch = runtime.training
+    # A nested trial's own process only waits; Ray Train reserves what its workers need.
+    needs = {"CPU": 0.01} if launch.nested else {"CPU": launch.cpus_per_worker, "GPU": launch.gpus_per_worker}
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory(prefix="bdray-tune-") as folder:
+        tune.Tuner(
+            tune.with_resources(run_trial, needs),
+            tune_config=TuneConfig(
+                search_alg=JobQueue(board, first, observer, runtime),
+                num_samples=-1,
+                max_concurrent_trials=slots,
+                reuse_actors=not launch.nested,
+                trial_name_creator=lambda trial: trial.trial_id,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=RunConfig(
+                name="study", storage_path=folder, verbose=0, failure_config=FailureConfig(max_failures=launch.max_retries)
+            ),
+        ).fit()
+

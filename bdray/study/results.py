@@ -1,0 +1,126 @@
+"""The study's folder of results: what reports are made from, with no cluster and no tracker."""
+
+import csv
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bdray import config
+from bdray.pipeline.provenance import provenance
+from bdray.report import study as study_file
+from bdray.study.plan import Result
+from bdray.study.spec import LoadedStudy, Trial
+
+Row = dict[str, Any]
+HISTORY = ("loss", "clean_accuracy_top1", "attack_success_rate_top1", "train_seconds")
+
+
+def results_folder(loaded: LoadedStudy) -> Path:
+    """Where a study writes; a study that was changed on the command line has a folder of its own."""
+    name = loaded.name if not loaded.is_changed else f"{loaded.name}-{loaded.id[:8]}"
+    return loaded.runtime.output.absolute() / "studies" / name
+
+
+@dataclass
+class ResultsFolder:
+    """Collects rows in memory and rewrites the small files of the folder, each atomically."""
+
+    folder: Path
+    loaded: LoadedStudy
+    planned_trials: int
+    tracking: Mapping[str, str] = field(default_factory=dict)
+    """How to open the tracker, for the report."""
+    failures: list[dict[str, str]] = field(default_factory=list)
+    _rows: list[Row] = field(default_factory=list)
+    _history: list[Row] = field(default_factory=list)
+    _started: float = field(default_factory=time.time)
+    _victims: set[str] = field(default_factory=set)
+
+    def add_victim(self, result: Result) -> None:
+        """Note a victim's own numbers: the row without a defense."""
+        if result.job.key in self._victims:
+            return
+        self._victims.add(result.job.key)
+        self._add(result, {path: "" for path in self.loaded.study.axes}, "none")
+
+    def add_trial(self, trial: Trial, result: Result) -> None:
+        """Note a finished trial."""
+        self._add(result, dict(trial.point), trial.experiment.defense.type)
+
+    def write(self, *, finished: bool) -> None:
+        """Bring the files up to date."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _write_csv(self.folder / "results.csv", self._rows)
+        _write_csv(self.folder / "history.csv", self._history)
+        text = json.dumps(self._study(finished), indent=1, ensure_ascii=False)
+        _replace(self.folder / "study.json", text)
+
+    def _add(self, result: Result, point: Row, defense: str) -> None:
+        stage = result.job.stage
+        common: Row = {"stage": stage.name, "key": result.job.key, "seed": stage.experiment.seed, **point}
+        trigger = stage.experiment.attack.trigger.type
+        seconds = sum(epoch.get("train_seconds", 0.0) for epoch in result.model["history"])
+        self._rows.append(
+            {**common, "status": "done", "attack": trigger, "defense": defense, **result.metrics, "train_seconds": seconds}
+        )
+        for epoch in result.model["history"]:
+            kept = {name: epoch[name] for name in HISTORY if name in epoch}
+            terms = {name: value for name, value in epoch.items() if name.endswith("_loss")}
+            self._history.append({**common, "epoch": int(epoch["epoch"]), **kept, **terms})
+
+    def _study(self, finished: bool) -> Row:
+        study = self.loaded.study
+        axes = [
+            study_file.Axis(field=path, label=axis.name(path), values=list(axis.values or ()), names=dict(axis.names))
+            for path, axis in study.axes.items()
+        ]
+        now = time.time()
+        written = study_file.Study(
+            name=self.loaded.name,
+            id=self.loaded.id,
+            title=study.title,
+            question=study.question,
+            source=study.source,
+            base=study.base,
+            axes=axes,
+            seeds=list(study.seeds),
+            metrics=list(study.metrics),
+            compare=list(study.compare),
+            published=list(study.published),
+            deviations=list(study.deviations),
+            settings=self.loaded.base,
+            provenance={
+                **provenance(),
+                "host": platform.node(),
+                "started": datetime.fromtimestamp(self._started, UTC).isoformat(timespec="seconds"),
+                "finished": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds") if finished else None,
+                "wall_seconds": round(now - self._started, 1),
+            },
+            planned_trials=self.planned_trials,
+            failures=[study_file.Failure(**failure) for failure in self.failures],
+            mlflow=dict(self.tracking),
+        )
+        tree: Row = config.dump(written)
+        return tree
+
+
+def _write_csv(path: Path, rows: list[Row]) -> None:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    partial = path.with_suffix(".partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(partial, path)
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(text + "\n", encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,94 @@
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bdray.report import figures
+from bdray.report.figures.bars import Bars
+from bdray.report.figures.curve import Curve, Scale
+from bdray.report.figures.labels import spread
+from bdray.report.results import load
+
+Write = Callable[..., Path]
+Row = Callable[..., dict[str, Any]]
+
+
+def test_scale_is_logarithmic_with_zero_apart() -> None:
+    scale = Scale((0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 8.0))
+    # doublings are even, zero stands one step off, and a value between two stands where it belongs
+    assert scale.place(0) == 0
+    assert scale.place(0.5) == 1
+    assert scale.place(8) - scale.place(4) == pytest.approx(scale.place(2) - scale.place(1))
+    assert scale.place(3) - scale.place(2) == pytest.approx(math.log2(1.5) * (scale.place(2) - scale.place(1)))
+    assert scale.gap == 0.5
+
+
+def test_narrow_scale_is_linear() -> None:
+    scale = Scale((1.0, 2.0, 3.0, 5.0))
+    # no logarithm and no gap where none is needed
+    assert [scale.place(value) for value in scale.values] == [0, 1, 2, 4]
+    assert scale.gap is None
+    assert Scale((2.0,)).place(2.0) == 0
+
+
+def test_labels_do_not_overlap() -> None:
+    places = spread([0.02, 0.03, 0.5, 0.99], [0.1, 0.1, 0.1, 0.1])
+    # touching labels move apart within the panel; the free one stays
+    assert places == pytest.approx([0.05, 0.15, 0.5, 0.95])
+
+
+def test_curve_for_a_number_and_bars_for_names(write: Write, models: list[dict[str, Any]]) -> None:
+    numeric = load(write())
+    field = "defense.in_modal_weight"
+    names = [row | {field: {"": "", 0: "FT", 1: "CleanCLIP"}[row[field]]} for row in models if row[field] in ("", 0, 1)]
+    axes = [{"field": field, "label": "defense", "values": ["FT", "CleanCLIP"]}]
+    named = load(write({"axes": axes, "planned_trials": 6, "compare": [], "published": []}, names))
+    # the axis decides the kind of figure: attack first, then its price
+    assert [(type(panel), panel.metric.label) for panel in figures.result_panels(numeric)] == [
+        (Curve, "ASR@1"),
+        (Curve, "CA@1"),
+    ]
+    assert [type(panel) for panel in figures.result_panels(named)] == [Bars, Bars]
+    assert figures.compose(figures.result_panels(named)).axes
+
+
+def test_learning_curve_stops_where_a_seed_does(write: Write, models: list[dict[str, Any]]) -> None:
+    columns = ("key", "stage", "seed", "defense.in_modal_weight")
+    history = [
+        {name: row[name] for name in columns}
+        | {"epoch": epoch, "attack_success_rate_top1": 0.5, "clean_accuracy_top1": ""}
+        for row in models
+        for epoch in range(1, 3 if row["key"] == "defend-1-2" else 5)
+    ]
+    asr, *others = figures.learning_panels(load(write(history=history)))
+    lines = asr.lines()  # type: ignore[attr-defined]
+    # seed 2 of λ₂ = 1 has two epochs, so its mean has two; a metric that was not recorded has no panel
+    assert {name: len(line[0]) for name, line in lines.items()}["λ₂ = 1"] == 2
+    assert len(lines["λ₂ = 2"][0]) == 4
+    assert others == []
+
+
+def test_a_label_is_never_mathematics(write: Write) -> None:
+    axes = [{"field": "defense.in_modal_weight", "label": r"$\frac{", "values": [0, 0.5, 1, 2, 4, 8]}]
+    panels = figures.result_panels(load(write({"axes": axes})))
+    # what matplotlib would refuse to parse is drawn as it is
+    assert figures.to_svg(figures.compose(panels), "x").startswith("<svg")
+
+
+def test_same_results_give_the_same_bytes(write: Write, tmp_path: Path) -> None:
+    panels = figures.result_panels(load(write()))
+    first, second = (figures.save(figures.compose(panels), tmp_path, name) for name in ("a", "b"))
+    # no date and no random id, so that a rerun changes no file
+    assert [path.suffix for path in first] == [".png", ".svg", ".pdf"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_metric_without_any_value(write: Write, model_row: Row) -> None:
+    row = model_row("defend", 0, 1, 0.5, 0.5) | {"clean_accuracy_top1": "", "attack_success_rate_top1": ""}
+    study = {"published": [], "seeds": [0], "planned_trials": 1, "compare": []}
+    axes = [{"field": "defense.in_modal_weight", "label": "λ₂", "values": [1]}]
+    panels = figures.result_panels(load(write(study | {"axes": axes}, [row], [])))
+    # an empty panel, not a crash
+    assert len(figures.compose(panels).axes) == 2

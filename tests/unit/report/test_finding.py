@@ -1,0 +1,60 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bdray.report.finding import describe
+from bdray.report.results import load
+
+Write = Callable[..., Path]
+Row = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def curve(write: Write, model_row: Row) -> Callable[..., str]:
+    """The finding for one list of attack success rates (λ₂ = 0, 1, 2) per seed."""
+
+    def describe_curve(*seeds: list[float]) -> str:
+        models = [model_row("defend", seed, x, rates[x], 0.9) for seed, rates in enumerate(seeds) for x in range(3)]
+        axes = [{"field": "defense.in_modal_weight", "label": "λ₂", "values": [0, 1, 2]}]
+        study = {"axes": axes, "seeds": list(range(len(seeds))), "planned_trials": len(models), "published": []}
+        return " ".join(describe(load(write(study, models, []))))
+
+    return describe_curve
+
+
+def test_fall(curve: Callable[..., str]) -> None:
+    text = curve([0.5, 0.3, 0.1], [0.6, 0.4, 0.3])
+    # both seeds fall by 20 points from λ₂ = 0 to 1, at every step
+    assert "a difference of −20.0 points (paired over the 2 seeds, 95% interval −20.0 to −20.0, which excludes" in text
+    assert "Over the 3 values of λ₂ its mean falls at every step (Spearman's ρ = −1.00; −1.00 in every seed)" in text
+
+
+def test_rise_is_reported_as_measured(curve: Callable[..., str]) -> None:
+    text = curve([0.1, 0.2, 0.3], [0.1, 0.3, 0.2])
+    # a defense that does not help is said not to
+    assert "a difference of +15.0 points" in text
+    assert "which includes zero, so these seeds do not settle it" in text
+    assert "(Spearman's ρ = 0.87; 0.50 to 1.00 across seeds)" in text
+
+
+def test_exception_to_the_trend_is_named(curve: Callable[..., str]) -> None:
+    # the step against the direction, with its size
+    assert "falls overall but not at every step; it rises by 5.0 points from λ₂ = 1 to λ₂ = 2" in curve(
+        [0.5, 0.1, 0.15]
+    )
+
+
+def test_single_seed(curve: Callable[..., str]) -> None:
+    text = curve([0.5, 0.3, 0.1])
+    # no interval, and a warning
+    assert "on a single seed, so without an interval" in text
+    assert "All of this rests on a single seed" in text
+
+
+def test_nothing_finished(write: Write) -> None:
+    # no conclusion from no data
+    assert describe(load(write(models=[], history=[]))) == [
+        "No trial has finished yet, so there is nothing to conclude."
+    ]
