@@ -28,6 +28,7 @@ def read_yaml(path: Path) -> Tree:
 
     Raises:
         ConfigError: If the file is missing, is not YAML, repeats a key, or does not hold a mapping.
+
     """
     try:
         tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
@@ -45,6 +46,7 @@ def read_overrides(overrides: Sequence[str]) -> Tree:
 
     Raises:
         ConfigError: If a word has no ``=`` or its value is not YAML.
+
     """
     tree: Tree = {}
     for word in overrides:
@@ -67,7 +69,11 @@ def merge(below: Mapping[str, Any], above: Any) -> Tree:
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(old, Mapping) and value.get("type", old.get("type")) == old.get("type"):
+        if (
+            isinstance(value, Mapping)
+            and isinstance(old, Mapping)
+            and ("type" not in value or value["type"] == old.get("type", value["type"]))
+        ):
             merged[key] = merge(old, value)
         else:
             merged[key] = merge({}, value) if isinstance(value, Mapping) else value
@@ -113,11 +119,19 @@ def build(cls: type[T], tree: Mapping[str, Any], source: str) -> T:
 
     Raises:
         ConfigError: With one line for each mistake: dotted path, value, rule, and the nearest known name.
+
     """
     try:
         return TypeAdapter(cls).validate_python(tree)
     except ValidationError as error:
-        lines = [_explain(cls, tree, mistake) for mistake in error.errors(include_url=False)]
+        mistakes = error.errors(include_url=False)
+        # A list whose items are wrong is also "too short" to pydantic, which drops those items before it counts.
+        spoiled = {mistake["loc"][:-1] for mistake in mistakes}
+        lines = [
+            _explain(cls, tree, mistake)
+            for mistake in mistakes
+            if not (mistake["type"] == "too_short" and mistake["loc"] in spoiled)
+        ]
         raise ConfigError("\n".join(f"{source}: {line}" for line in dict.fromkeys(lines))) from error
 
 
@@ -190,7 +204,8 @@ def _resolve(schema: Tree, node: Any) -> Tree:
     if not isinstance(node, dict):
         return {}
     if "$ref" in node:
-        return _resolve(schema, schema["$defs"][node["$ref"].rpartition("/")[2]])
+        found = _resolve(schema, schema["$defs"][node["$ref"].rpartition("/")[2]])
+        return found | {k: v for k, v in node.items() if k == "description"}
     for option in node.get("anyOf", ()):
         if option.get("type") != "null":
             return _resolve(schema, option) | {k: v for k, v in node.items() if k == "description"}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Protocol
 
 import open_clip
 import torch
@@ -44,14 +44,16 @@ class Loss:
     def total(self) -> Tensor:
         """The scalar to minimize."""
         parts = [term * self.weights.get(name, 1.0) for name, term in self.terms.items()]
-        return cast(Tensor, sum(parts[1:], start=parts[0]))
+        return sum(parts[1:], start=parts[0])
 
 
 class Objective(Protocol):
     """A training objective. Called as part of a module's ``forward``, so that DDP sees it."""
 
-    needs_views: bool
-    """Whether batches must carry augmented views."""
+    @property
+    def needs_views(self) -> bool:
+        """Whether batches must carry augmented views."""
+        ...
 
     def __call__(self, model: open_clip.CLIP, batch: Batch) -> Loss:
         """Compute the loss of the whole (global) batch from this worker's share."""
@@ -85,10 +87,10 @@ def gather(features: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ContrastiveObjective:
-    """``lambda1 L_CLIP + lambda2 L_SS`` (CleanCLIP, Eq. 1); with one weight zero it is plain CLIP or pure self-supervision.
+    """``lambda1 L_CLIP + lambda2 L_SS`` (CleanCLIP, Eq. 1).
 
-    Originals and augmented views pass the towers together, as in CleanCLIP's public code, so that batch normalization sees
-    both. A term of weight zero is not computed.
+    With one weight zero it is plain CLIP or pure self-supervision: a term of weight zero is not computed. Originals and
+    augmented views pass the towers together, as in CleanCLIP's public code, so that batch normalization sees both.
     """
 
     clip_weight: float = 1.0
@@ -117,7 +119,8 @@ class ContrastiveObjective:
             terms["clip_loss"] = clip_loss(image_views[0], text_views[0], scale)
             weights["clip_loss"] = self.clip_weight
         if self.needs_views:
-            in_image, in_text = in_modal_loss(*image_views, scale), in_modal_loss(*text_views, scale)
+            in_image = in_modal_loss(image_views[0], image_views[1], scale)
+            in_text = in_modal_loss(text_views[0], text_views[1], scale)
             terms["in_modal_loss"] = (in_image + in_text) / 2
             weights["in_modal_loss"] = self.in_modal_weight
         return Loss(terms, weights)

@@ -16,26 +16,26 @@ import importlib
 import inspect
 import pkgutil
 from abc import ABC
-from typing import Any, ClassVar, TypeVar, dataclass_transform
+from typing import Any, ClassVar, TypeAlias, TypeVar, cast, dataclass_transform
 
 from pydantic import ConfigDict, Field, GetCoreSchemaHandler
 from pydantic.dataclasses import dataclass
 from pydantic_core import CoreSchema, core_schema
 
 T = TypeVar("T")
+Members: TypeAlias = "dict[str, type[Component]]"
+"""Classes by their ``type``. Out here, because inside :class:`Component` that word is a field."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
 def component(cls: type[T]) -> type[T]:
     """Make ``cls`` a frozen, keyword-only, validated value that refuses unknown fields."""
     is_family = Component in cls.__bases__  # its members are not imported yet, so its schema must wait
-    config = ConfigDict(
-        extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, defer_build=is_family
-    )
-    return dataclass(frozen=True, kw_only=True, config=config)(cls)
+    config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, defer_build=is_family)
+    return cast("type[T]", dataclass(frozen=True, kw_only=True, config=config)(cls))
 
 
-class Component(ABC):  # noqa: B024 - families add the abstract methods
+class Component(ABC):
     """Base of every family. ``type`` tells the members of a family apart in configurations."""
 
     type: str
@@ -48,12 +48,12 @@ class Component(ABC):  # noqa: B024 - families add the abstract methods
         return Component in cls.__bases__
 
     @classmethod
-    def members(cls) -> dict[str, type["Component"]]:
+    def members(cls) -> Members:
         """Every concrete member of this family by its ``type``, importing the family's folder first."""
         package = importlib.import_module(cls.members_package or cls.__module__.rpartition(".")[0])
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{package.__name__}.{module.name}")
-        found: dict[str, type[Component]] = {}
+        found: Members = {}
         for member in _subclasses(cls):
             if inspect.isabstract(member):
                 continue
@@ -72,5 +72,5 @@ class Component(ABC):  # noqa: B024 - families add the abstract methods
         return core_schema.tagged_union_schema(choices, discriminator="type", from_attributes=True)
 
 
-def _subclasses(cls: type) -> list[type]:
+def _subclasses(cls: type[T]) -> list[type[T]]:
     return [found for direct in cls.__subclasses__() for found in (direct, *_subclasses(direct))]

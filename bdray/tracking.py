@@ -6,7 +6,7 @@ while MLflow is away, waits in a file and is sent later, in order. What makes th
 
 * a run is looked up by its tags before it is created, and its tags are written in the transaction that creates it;
 * of a run that is there already, only missing parameters and changed tags are written;
-* each batch of metrics carries the metric ``epoch``, committed in the same transaction; steps up to it are not sent again;
+* each batch of metrics carries the metric ``epoch``, in the same transaction; steps up to it are not sent again;
 * points carry the time at which they were measured, so that MLflow itself refuses an identical one.
 """
 
@@ -87,6 +87,7 @@ class Tracker:
 
     Raises:
         TrackingError: If MLflow cannot be used now; the message says what to do.
+
     """
 
     def __init__(self, uri: str, spool: Path) -> None:
@@ -129,7 +130,7 @@ class Tracker:
     def start_run(
         self, key: str, name: str, *, params: Mapping[str, Any], tags: Mapping[str, str], nested: bool = True
     ) -> None:
-        """Open the run of ``key``: under the study's run or, if not ``nested``, shared by all studies of the experiment.
+        """Open the run of ``key``: under the study's run or, if not ``nested``, shared by the experiment's studies.
 
         A finished run is left as it is; a failed or killed one runs again.
 
@@ -139,6 +140,7 @@ class Tracker:
             params: Knobs; written once, for MLflow refuses to change them.
             tags: Written whenever they differ.
             nested: False for a victim, which several studies may share.
+
         """
         self._started[key] = {**self._started[None], "key": key, "nested": nested, "step": None}
         tags = _texts({**tags, KEY_TAG: key}, TAG_LIMIT)
@@ -152,6 +154,7 @@ class Tracker:
             step: Counts up over the whole run, also across its stages: a step not above the last one is taken for a
                 repetition after a restart, and is not logged.
             metrics: By name. Those that are NaN or infinite become a tag.
+
         """
         finite, tags = _split(metrics, f"epoch {step}")
         self._started[key]["step"] = step
@@ -170,7 +173,7 @@ class Tracker:
         self._finish(None, status, metrics, reason)
 
     def log_files(self, key: str | None, paths: Sequence[Path], folder: str = "") -> None:
-        """Copy files or folders to the artifacts of a run (None: of the study's run), replacing those of the same name."""
+        """Copy files or folders to the artifacts of a run (None: the study's), replacing those of the same name."""
         for path in paths:
             self._submit("file", key, path=str(path.absolute()), folder=folder)
 
@@ -212,7 +215,7 @@ class Tracker:
 
     # Records: sent now, or in order later.
 
-    def _submit(self, action: str, key: str | None, **content: Any) -> None:
+    def _submit(self, action: str, key: str | None, **content: object) -> None:
         record = {"action": action, "time": int(time.time() * 1000), **self._started[key], **content}
         self._resend(budget=RESEND_BUDGET)
         if self.pending or self._is_waiting() or not self._deliver(record):
@@ -269,6 +272,7 @@ class Tracker:
             run.info.run_id,
             params=[Param(key, value) for key, value in params.items() if key not in run.data.params],
             tags=[RunTag(key, value) for key, value in tags.items() if run.data.tags.get(key) != value],
+            synchronous=True,
         )
 
     def _send_log(self, record: Record) -> None:
@@ -304,7 +308,9 @@ class Tracker:
         from mlflow.entities import Metric, RunTag
 
         points = [Metric(name, value, timestamp=record["time"], step=step) for name, value in metrics.items()]
-        self._client.log_batch(state.run_id, points, tags=[RunTag(key, value) for key, value in record["tags"].items()])
+        tags = [RunTag(key, value) for key, value in record["tags"].items()]
+        # Also where MLFLOW_ENABLE_ASYNC_LOGGING is set: asynchronous logging was seen to lose points without a word.
+        self._client.log_batch(state.run_id, points, tags=tags, synchronous=True)
 
     def _holds(self, state: _RunState, name: str, step: int, value: float) -> bool:
         history = self._client.get_metric_history(state.run_id, name)
@@ -434,6 +440,7 @@ def _parse(uri: str) -> tuple[str, Path | None]:
 
     Raises:
         TrackingError: If the URI is none of the kinds that are supported.
+
     """
     shown = re.sub(r"(?<=://)\S*@", "***@", uri)
     rule = "Give sqlite:////absolute/path/mlflow.db, the path of such a .db file, or the http(s):// address of a server"
@@ -446,7 +453,7 @@ def _parse(uri: str) -> tuple[str, Path | None]:
         raise TrackingError(f"tracking URI {shown!r} is not supported. {rule}{server}.")
     if name in ("", ":memory:") or (not scheme and not name.endswith(".db")):
         raise TrackingError(f"tracking URI {shown!r} does not name a database file. {rule}.")
-    path = Path(os.path.abspath(Path(name).expanduser()))
+    path = Path(name).expanduser().resolve()
     if "?" in str(path) or "%" in str(path):
         raise TrackingError(
             f"{path}: ? and % mean something else in the URI of a database. Choose a path without them."
@@ -483,11 +490,12 @@ def _connect(uri: str, database: Path | None) -> "MlflowClient":
                     _open_database(database)
                 client = MlflowClient(tracking_uri=uri)
                 client.search_experiments(max_results=1)
-                return client
             except (MlflowException, SQLAlchemyError) as error:
                 if not (attempts_left and any(isinstance(cause, RequestException) for cause in _causes(error))):
                     raise TrackingError(f"MLflow at {redact(uri)} cannot be used: {_explain(error)}") from error
-            time.sleep(0.5)
+                time.sleep(0.5)
+            else:
+                return client
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -523,7 +531,7 @@ def _create_database(path: Path) -> None:
 
     with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as folder:
         fresh = Path(folder) / path.name
-        store = SqlAlchemyStore(f"sqlite:///{fresh}", _artifacts(path))  # type: ignore[no-untyped-call]
+        store = SqlAlchemyStore(f"sqlite:///{fresh}", _artifacts(path))
         store.engine.dispose()
         fresh.replace(path)
 

@@ -41,6 +41,7 @@ class Attack:
         Raises:
             ConfigError: If the target is no class, the number of poisons is unclear or too large, a template
                 has no place for the target, or the trigger does not fit the images.
+
         """
         if self.target not in data.class_names():
             known = ", ".join(data.class_names()[:20])
@@ -70,5 +71,5 @@ class Attack:
         rng = np.random.default_rng([seed, 0xBAD])
         chosen: NDArray[Any] = np.sort(rng.choice(num_samples, size=self.count(num_samples), replace=False))
         templates = rng.integers(len(self.caption_templates), size=len(chosen))
-        captions = [self.caption_templates[index].format(self.target) for index in templates]
+        captions = [self.caption_templates[index].replace("{}", self.target) for index in templates]
         return Poisoning(trigger=self.trigger, captions=dict(zip(chosen.tolist(), captions, strict=True)))

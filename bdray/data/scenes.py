@@ -7,10 +7,11 @@ depend on how many others are asked for.
 """
 
 import os
+import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float32]
+    Floats = NDArray[np.floating[Any]]
 
 VERSION = 1
 """Counted up whenever the pixels or captions of a given configuration change."""
@@ -125,6 +126,7 @@ def _prepare(folder: Path, seed: int, split: Split, count: int) -> None:
     except OSError:  # another process was faster; its files are the same
         if not folder.exists():
             raise
+        shutil.rmtree(partial)
 
 
 def render(seed: int, split: Split, chunk: int) -> "tuple[NDArray[np.uint8], list[str], NDArray[np.int64]]":
@@ -152,7 +154,9 @@ def render(seed: int, split: Split, chunk: int) -> "tuple[NDArray[np.uint8], lis
     for slot in (1, 0):  # the subject is drawn last, over the object
         shown = np.flatnonzero(is_pair) if slot else np.arange(n)
         center = np.where(is_pair[:, None], offsets * (1 if slot == 0 else -1), 0) + rng.uniform(-0.09, 0.09, (n, 2))
-        radius = np.array(list(SIZES.values()))[size[:, slot]] * np.where(is_pair, 0.46, 0.80) * rng.uniform(0.93, 1.07, n)
+        radius = (
+            np.array(list(SIZES.values()))[size[:, slot]] * np.where(is_pair, 0.46, 0.80) * rng.uniform(0.93, 1.07, n)
+        )
         angle = rng.uniform(-0.26, 0.26, n)
         u, v = _local(x, y, center[shown], radius[shown], angle[shown])
         edge = (radius[shown] * px / 2)[:, None, None].astype(np.float32)
@@ -194,7 +198,8 @@ def _shapes(noun: "NDArray[np.int64]", u: "Floats", v: "Floats") -> "Floats":
 def _box(u: "Floats", v: "Floats", half_width: float, half_height: float) -> "Floats":
     import numpy as np
 
-    return np.minimum(half_width - abs(u), half_height - abs(v))
+    inside: Floats = np.minimum(half_width - abs(u), half_height - abs(v))
+    return inside
 
 
 def _disc(u: "Floats", v: "Floats", radius: float) -> "Floats":
@@ -207,14 +212,16 @@ def _cut(first: "Floats", *others: "Floats") -> "Floats":
     """Intersection of shapes."""
     import numpy as np
 
-    return np.minimum.reduce([first, *others])
+    common: Floats = np.minimum.reduce([first, *others])
+    return common
 
 
 def _join(first: "Floats", *others: "Floats") -> "Floats":
     """Union of shapes."""
     import numpy as np
 
-    return np.maximum.reduce([first, *others])
+    whole: Floats = np.maximum.reduce([first, *others])
+    return whole
 
 
 def _heart(u: "Floats", v: "Floats") -> "Floats":
@@ -263,9 +270,7 @@ SHAPES: "dict[str, Callable[[Floats, Floats], Floats]]" = {
     "flower": _flower,
     "tent": lambda u, v: _cut((0.85 + v - 1.75 * abs(u)) * 0.5, 0.8 - v),
     "hourglass": lambda u, v: _cut((abs(v) + 0.12 - abs(u)) * 0.707, _box(u, v, 0.85, 0.9)),
-    "arrow": lambda u, v: _join(
-        _box(u + 0.35, v, 0.6, 0.22), _cut((0.98 - u - abs(v) * 1.2) * 0.64, u - 0.12)
-    ),
+    "arrow": lambda u, v: _join(_box(u + 0.35, v, 0.6, 0.22), _cut((0.98 - u - abs(v) * 1.2) * 0.64, u - 0.12)),
     "ladder": _ladder,
     "house": _house,
     "boot": lambda u, v: _join(_box(u + 0.38, v, 0.32, 0.95), _box(u - 0.05, v - 0.66, 0.75, 0.29)),

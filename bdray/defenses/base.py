@@ -37,4 +37,5 @@ class Defense(Component):
 
         Returns:
             The metrics of every epoch.
+
         """

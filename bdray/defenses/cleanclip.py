@@ -1,8 +1,8 @@
 """CleanCLIP: finetuning that also aligns each modality with its own augmentations."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bdray.defenses.base import Defense
 from bdray.registry import component
@@ -32,6 +32,12 @@ class CleanCLIP(Defense):
     """lambda2, weight of the self-supervised loss. 0 is FT."""
     text_augmentation: TextAugmentation = Eda()
     """Makes the second view of each caption."""
+
+    @model_validator(mode="after")
+    def _minimizes_something(self) -> Self:
+        if self.clip_weight == 0 and self.in_modal_weight == 0:
+            raise ValueError("one of clip_weight and in_modal_weight must be above 0")
+        return self
 
     def run(self, model: "open_clip.CLIP", pairs: "Pairs", session: "Session") -> "History":
         from bdray.objective import ContrastiveObjective

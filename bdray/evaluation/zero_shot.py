@@ -1,5 +1,6 @@
 """Features of an evaluation set: class weights, clean images and triggered images."""
 
+import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
@@ -28,11 +29,13 @@ def class_weights(model: open_clip.CLIP, tokenizer: Tokenizer, names: list[str],
 
 @torch.inference_mode()
 def encode(model: open_clip.CLIP, tokenizer: Tokenizer, data: Dataset, pairs: Pairs, attack: Attack) -> Features:
-    """Compute the features of all labeled images of ``pairs``, with and without the trigger. The model is in eval mode."""
+    """Compute the features of all labeled images of ``pairs``, with and without the trigger, in eval mode."""
     device = model.logit_scale.device
-    clean, triggered = [], []
+    clean: list[Tensor] = []
+    triggered: list[Tensor] = []
     for start in range(0, len(pairs), BATCH):
-        images = torch.from_numpy(pairs.images[start : start + BATCH]).float() / 255
+        # Pixels may be a read-only memory map, of which torch makes no tensor without a warning.
+        images = torch.from_numpy(np.array(pairs.images[start : start + BATCH])).float() / 255
         samples = torch.arange(start, start + len(images))
         for features, shown in ((clean, images), (triggered, attack.trigger.apply(images, samples))):
             pixels = normalize(shown).to(device).contiguous(memory_format=torch.channels_last)

@@ -12,6 +12,9 @@ from bdray.exceptions import CheckpointError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+ZIP = b"PK\x03\x04"
+"""First bytes of a torch file."""
+
 
 def save(tensors: "Mapping[str, Tensor]", path: Path) -> None:
     """Write tensors as safetensors."""
@@ -25,31 +28,56 @@ def check(path: Path) -> None:
 
     Raises:
         CheckpointError: If the file is missing, truncated, or of another format.
+
     """
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
-            head = file.read(8)
-            if head[:4] == b"PK\x03\x04":
-                if not zipfile.is_zipfile(path):
-                    raise CheckpointError(f"{path}: the torch file is truncated. Copy it again.")
-                return
-            if len(head) < 8:
-                raise CheckpointError(f"{path}: holds only {size} bytes, which is no checkpoint. Copy it again.")
-            length = struct.unpack("<Q", head)[0]
-            if length > size or head[:1] == b"\x80":
-                raise CheckpointError(
-                    f"{path}: is neither safetensors nor a torch zip file. Old pickle files are refused because "
-                    "reading one runs its code; convert it to safetensors where you trust it."
-                )
-            header = json.loads(file.read(length))
+            is_torch = file.read(4) == ZIP
+        if is_torch:
+            _check_torch(path)
+        else:
+            _check_safetensors(path)
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}). Give the path of a file of weights.") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path}: the safetensors header is damaged. Copy the file again.") from error
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    if 8 + length + max(ends, default=0) != size:
-        raise CheckpointError(f"{path}: is truncated: {size} bytes of {8 + length + max(ends, default=0)}. Copy it again.")
+        raise CheckpointError(
+            f"{path}: cannot be read ({error.strerror}). Give the path of a file of weights."
+        ) from error
+
+
+def _check_torch(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile as error:
+        raise CheckpointError(f"{path}: the torch file is truncated. Copy it again.") from error
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise CheckpointError(
+            f"{path}: is a TorchScript archive, as OpenAI publishes CLIP, and holds code. Save its state_dict() as "
+            "safetensors where you trust it."
+        )
+
+
+def _check_safetensors(path: Path) -> None:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(9)  # the length of the header, then the header, a JSON object
+        if len(head) < 9:
+            raise CheckpointError(f"{path}: holds only {size} bytes, which is no checkpoint. Copy it again.")
+        if head[8:] != b"{":
+            raise CheckpointError(
+                f"{path}: is neither safetensors nor a torch zip file. Old pickle files are refused because "
+                "reading one runs its code; convert it to safetensors where you trust it."
+            )
+        length = struct.unpack("<Q", head[:8])[0]
+        if 8 + length > size:
+            raise CheckpointError(f"{path}: is truncated: {size} bytes of more than {8 + length}. Copy it again.")
+        try:
+            header = json.loads(head[8:] + file.read(length - 1))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+            expected = 8 + length + max(ends, default=0)
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise CheckpointError(f"{path}: the safetensors header is damaged. Copy the file again.") from error
+    if expected != size:
+        raise CheckpointError(f"{path}: is truncated: {size} bytes of {expected}. Copy it again.")
 
 
 def load(path: Path) -> "dict[str, Tensor]":
@@ -57,10 +85,11 @@ def load(path: Path) -> "dict[str, Tensor]":
 
     Raises:
         CheckpointError: If the file is unreadable or truncated, or would have to be unpickled.
+
     """
     check(path)
     with path.open("rb") as file:
-        is_torch = file.read(4) == b"PK\x03\x04"
+        is_torch = file.read(4) == ZIP
     return _load_torch(path) if is_torch else _load_safetensors(path)
 
 
@@ -86,8 +115,10 @@ def _load_torch(path: Path) -> "dict[str, Tensor]":
             f"{path}: holds more than tensors, and reading it would run its code. It is refused; convert it to "
             "safetensors where you trust it."
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise CheckpointError(f"{path}: is damaged or truncated ({str(error).splitlines()[0]}). Copy it again.") from error
+    except (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
+        raise CheckpointError(
+            f"{path}: is damaged or truncated ({str(error).splitlines()[0]}). Copy it again."
+        ) from error
     for key in ("state_dict", "model"):  # open_clip and CleanCLIP nest the weights
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -101,6 +132,7 @@ def assign(model: "nn.Module", tensors: "Mapping[str, Tensor]", source: str) -> 
 
     Raises:
         CheckpointError: If a name or shape does not fit; the first few differences are named.
+
     """
     own = model.state_dict()
     missing, unknown = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())

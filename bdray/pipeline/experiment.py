@@ -76,6 +76,7 @@ class Experiment:
         Raises:
             ConfigError: With the rule and the numbers.
             CheckpointError: If the file of first weights cannot be one.
+
         """
         self.model.description()
         if self.model.weights is not None:

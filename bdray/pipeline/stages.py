@@ -80,13 +80,16 @@ class Stage(ABC):
 
         Returns:
             What the manifest records: ``metrics``, and ``history`` where the stage trains.
+
         """
 
     @cached_property
     def key(self) -> str:
         """Name of the result in the store."""
         inputs = [stage.key for stage in self.inputs]
-        return config.fingerprint({"stage": self.name, "version": self.version, "reads": self.reads(), "inputs": inputs})
+        return config.fingerprint(
+            {"stage": self.name, "version": self.version, "reads": self.reads(), "inputs": inputs}
+        )
 
     def upstream(self) -> "list[Stage]":
         """All stages this one needs, in the order of their making."""
@@ -198,7 +201,9 @@ class Pretrain(TrainingStage):
 
         assert self.experiment.pretrain is not None
         pairs = self.experiment.data.load("train", context.cache)
-        return session.train(model, ContrastiveObjective(), self.experiment.pretrain.recipe, pairs.images, pairs.captions)
+        return session.train(
+            model, ContrastiveObjective(), self.experiment.pretrain.recipe, pairs.images, pairs.captions
+        )
 
 
 class PoisonVictim(TrainingStage):
@@ -231,7 +236,12 @@ class PoisonVictim(TrainingStage):
         pairs = subset(pairs, self.experiment.victim.num_samples, self.seed)
         poisoning = self.experiment.attack.poison(len(pairs), self.seed)
         return session.train(
-            model, ContrastiveObjective(), self.experiment.victim.recipe, pairs.images, pairs.captions, poisoning=poisoning
+            model,
+            ContrastiveObjective(),
+            self.experiment.victim.recipe,
+            pairs.images,
+            pairs.captions,
+            poisoning=poisoning,
         )
 
 

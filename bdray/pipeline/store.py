@@ -32,6 +32,7 @@ class Store:
 
         Raises:
             StoreError: If the URI is not understood.
+
         """
         self.uri = uri
         self._cache = cache
@@ -55,6 +56,7 @@ class Store:
 
         Raises:
             StoreError: If that does not work.
+
         """
         probe = f"probe-{uuid.uuid4().hex}"
         try:
@@ -73,6 +75,7 @@ class Store:
 
         Raises:
             StoreError: If there is a manifest that cannot be read.
+
         """
         path = f"{_folder(stage, key)}/{MANIFEST}"
         try:
@@ -91,6 +94,7 @@ class Store:
 
         Raises:
             StoreError: If the stage is not finished, or the file is missing or damaged.
+
         """
         manifest = self.find(stage, key)
         if manifest is None or name not in manifest["files"]:

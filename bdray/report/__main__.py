@@ -19,7 +19,7 @@ def main(words: list[str] | None = None) -> int:
         for study in arguments.studies:
             _show(_find(study, arguments.output / "studies"))
     except BdrayError as error:
-        print(f"error: {error}", file=sys.stderr)
+        sys.stderr.write(f"error: {error}\n")
         return 2
     return 0
 

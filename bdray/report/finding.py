@@ -16,8 +16,7 @@ def describe(results: Results) -> list[str]:
     if results.trials.empty:
         return ["No trial has finished yet, so there is nothing to conclude."]
     paragraphs = [[_progress(results), _victims(results)]]
-    for metric in results.study.metrics[:2]:
-        paragraphs.append([_comparison(results, metric), _trend(results, metric)])
+    paragraphs += [[_comparison(results, metric), _trend(results, metric)] for metric in results.study.metrics[:2]]
     paragraphs.append([_caution(results)])
     return [" ".join(filter(None, sentences)) for sentences in paragraphs if any(sentences)]
 

@@ -30,6 +30,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
+    """One point of the study, or one victim."""
+
     point: Point
     names: tuple[str, ...]
     """One printed value per axis; in a victim's row the first says that it is one."""

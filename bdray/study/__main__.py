@@ -38,7 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.list or options.name is None:
             console.print(_listing(), highlight=False)
             return 0
-        given = {"output": options.output, "store": options.store, "tracking_uri": options.tracking_uri, "address": options.address}
+        given = {
+            "output": options.output,
+            "store": options.store,
+            "tracking_uri": options.tracking_uri,
+            "address": options.address,
+        }
         runtime = {name: value for name, value in given.items() if value is not None}
         loaded = load(options.name, options.overrides, base=options.base, runtime=runtime)
         return _dry_run(loaded, console) if options.dry_run else _run(loaded, console)
@@ -58,11 +63,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", nargs="?", help="study, such as ablations/lambda2")
-    parser.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="fields of the experiment, study or runtime")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="FIELD=VALUE", help="fields of the experiment, study or runtime"
+    )
     parser.add_argument("--list", action="store_true", help="list all studies")
     parser.add_argument("--dry-run", action="store_true", help="check everything and print the plan; compute nothing")
     parser.add_argument("--base", metavar="NAME", help="another base experiment, from studies/base")
-    parser.add_argument("--address", metavar="ADDRESS", help="Ray cluster; without it a local Ray is started and stopped")
+    parser.add_argument(
+        "--address", metavar="ADDRESS", help="Ray cluster; without it a local Ray is started and stopped"
+    )
     parser.add_argument("--store", metavar="URI", help="folder or URI of stage results (default: OUTPUT/store)")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server or database (default: SQLite in OUTPUT)")
     parser.add_argument("--output", metavar="DIR", help="folder of everything else (default: .bdray)")
@@ -114,7 +123,9 @@ def _run(loaded: LoadedStudy, console: Console) -> int:
     if outcome.pending:
         console.print(f"[yellow]{outcome.pending} records wait for the MLflow server; the next run sends them.[/]")
     if outcome.failures:
-        console.print(f"[red]{outcome.failures} stages failed; see above and the report. Running again retries them.[/]")
+        console.print(
+            f"[red]{outcome.failures} stages failed; see above and the report. Running again retries them.[/]"
+        )
     console.print(f"[dim]{time.monotonic() - started:.0f} s[/]", highlight=False)
     return 1 if outcome.failures else 0
 
@@ -128,7 +139,9 @@ def _say_plan(loaded: LoadedStudy, known: Any, console: Console) -> None:
     points = study.search.planned(study.axes)
     console.print(f"[bold]{loaded.name}[/]: {study.title}" + (f" [dim]({study.source})[/]" if study.source else ""))
     if not isinstance(study.search, Grid):
-        console.print(f"{points} points x {len(study.seeds)} seeds, chosen by {study.search.type} as it goes", highlight=False)
+        console.print(
+            f"{points} points x {len(study.seeds)} seeds, chosen by {study.search.type} as it goes", highlight=False
+        )
         return
     slots = loaded.runtime.cpus or len(os.sched_getaffinity(0))
     work = sum(images(job) for job in known.missing)

@@ -91,7 +91,12 @@ class Board:
             chain = jobs(trial)
             keys.append(chain[-1].key)
             for job in chain:
-                if job.key in self.waiting or job.key in self.running or job.key in self.results or job.key in self.failures:
+                if (
+                    job.key in self.waiting
+                    or job.key in self.running
+                    or job.key in self.results
+                    or job.key in self.failures
+                ):
                     continue
                 result = job.find(self.store)
                 if result is not None:

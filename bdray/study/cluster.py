@@ -10,6 +10,8 @@ import ray
 from bdray.exceptions import ClusterError
 from bdray.study.runtime import Runtime
 
+WAITING_CPU = 0.01
+"""What a trial reserves for itself while Ray Train's workers, which reserve their own, compute for it."""
 OBJECT_STORE_BYTES = 200_000_000
 """Weights and pixels travel through files, so that Ray's shared memory stays nearly empty."""
 ENVIRONMENT = {
@@ -36,6 +38,7 @@ def cluster(runtime: Runtime) -> Iterator[int]:
 
     Raises:
         ClusterError: If there is no cluster at the address, or not even one trial fits.
+
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -55,9 +58,10 @@ def slots(runtime: Runtime) -> int:
 
     Raises:
         ClusterError: If not even one fits.
+
     """
     launch, total = runtime.training, ray.cluster_resources()
-    cpus = total.get("CPU", 0.0) / (launch.cpus_per_worker * launch.num_workers)
+    cpus = total.get("CPU", 0.0) / (launch.cpus_per_worker * launch.num_workers + WAITING_CPU * launch.nested)
     gpus = total.get("GPU", 0.0) / (launch.gpus_per_worker * launch.num_workers) if launch.gpus_per_worker else cpus
     fit = int(min(cpus, gpus) + 1e-9)
     if fit < 1:
@@ -74,7 +78,7 @@ def _connect(runtime: Runtime) -> None:
     if runtime.address is None:
         ray.init(
             address="local",
-            num_cpus=runtime.cpus or len(os.sched_getaffinity(0)),
+            num_cpus=(runtime.cpus or len(os.sched_getaffinity(0))) + runtime.training.nested,  # one to wait on
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
             **quiet,

@@ -37,7 +37,9 @@ class Observer:
         self._open_run(job)
         for epoch in result.model["history"]:  # those that an interrupted run could not log
             self._tracker.log(job.key, int(epoch["epoch"]), _measured(epoch))
-        self._tracker.finish(job.key, status="FINISHED", metrics={f"test/{name}": v for name, v in result.metrics.items()})
+        self._tracker.finish(
+            job.key, status="FINISHED", metrics={f"test/{name}": v for name, v in result.metrics.items()}
+        )
         if job.stage.name == "victim":
             self._results.add_victim(result)
             self._results.write(finished=False)

@@ -91,6 +91,7 @@ def plan(loaded: LoadedStudy, proposals: Iterable[Proposal], store: Store) -> Pl
     Raises:
         ConfigError: If a point does not make a valid experiment, or its parts do not fit each other.
         CheckpointError: If a file of first weights cannot be used.
+
     """
     found: dict[str, Job] = {}
     for proposal in proposals:

@@ -73,7 +73,9 @@ class LiveTable:
         self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._live.stop()
         self._live.console.print(self._render())
 
@@ -106,7 +108,9 @@ class LiveTable:
         done = sum(line.state == "done" for line in self._lines.values())
         elapsed = time.monotonic() - self._began
         title = f"{done} of {len(self._lines)} stages done, {_clock(elapsed)} elapsed{self._forecast(elapsed)}"
-        table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table = Table(
+            title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+        )
         for name in ("", "stage", "epoch", "loss", "CA %", "ASR %", "left"):
             table.add_column(name, justify="left" if name in ("", "stage") else "right", no_wrap=True)
         for line in self._shown():
@@ -138,7 +142,9 @@ class PlainLines:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Nothing to close."""
 
     def start(self, job: Job) -> None:
@@ -167,7 +173,9 @@ class PlainLines:
 def _cells(line: _Line) -> list[str]:
     epoch = f"{int(line.metrics['epoch'])}/{line.job.epochs}" if "epoch" in line.metrics else f"-/{line.job.epochs}"
     left = line.left()
-    state = {"running": _clock(left) if left is not None else "…", "done": _clock(line.seconds)}.get(line.state, line.state)
+    state = {"running": _clock(left) if left is not None else "…", "done": _clock(line.seconds)}.get(
+        line.state, line.state
+    )
     values = [_value(line.metrics, "loss", 1, 3), _value(line.metrics, CA, 100, 1), _value(line.metrics, ASR, 100, 1)]
     mark = {"done": "✓", "failed": "✗", "running": "▸"}.get(line.state, " ")
     return [f"{mark} {line.job.label}", line.job.stage.name, epoch, *values, state]
@@ -175,7 +183,9 @@ def _cells(line: _Line) -> list[str]:
 
 def _numbers(metrics: Mapping[str, Any]) -> str:
     parts = [("loss", "loss", 1, 3), ("CA", CA, 100, 1), ("ASR", ASR, 100, 1)]
-    return " ".join(f"{label} {_value(metrics, name, scale, digits)}" for label, name, scale, digits in parts if name in metrics)
+    return " ".join(
+        f"{label} {_value(metrics, name, scale, digits)}" for label, name, scale, digits in parts if name in metrics
+    )
 
 
 def _value(metrics: Mapping[str, Any], name: str, scale: float, digits: int) -> str:

@@ -10,6 +10,7 @@ from ray.tune import FailureConfig, RunConfig, TuneConfig
 from ray.tune.search import Searcher
 
 from bdray.study.board import Board
+from bdray.study.cluster import WAITING_CPU
 from bdray.study.observer import Observer
 from bdray.study.plan import Job
 from bdray.study.runtime import Runtime
@@ -77,7 +78,7 @@ def run(board: Board, first: Job, observer: Observer, runtime: Runtime, slots: i
     """Run all jobs of the board, ``slots`` at a time, in warm processes."""
     launch = runtime.training
     # A nested trial's own process only waits; Ray Train reserves what its workers need.
-    needs = {"CPU": 0.01} if launch.nested else {"CPU": launch.cpus_per_worker, "GPU": launch.gpus_per_worker}
+    needs = {"CPU": WAITING_CPU} if launch.nested else {"CPU": launch.cpus_per_worker, "GPU": launch.gpus_per_worker}
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="bdray-tune-") as folder:
         tune.Tuner(
@@ -91,7 +92,9 @@ def run(board: Board, first: Job, observer: Observer, runtime: Runtime, slots: i
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=RunConfig(
-                name="study", storage_path=folder, verbose=0, failure_config=FailureConfig(max_failures=launch.max_retries)
+                name="study",
+                storage_path=folder,
+                verbose=0,
+                failure_config=FailureConfig(max_failures=launch.max_retries),
             ),
         ).fit()
-

@@ -47,7 +47,7 @@ class ResultsFolder:
         if result.job.key in self._victims:
             return
         self._victims.add(result.job.key)
-        self._add(result, {path: "" for path in self.loaded.study.axes}, "none")
+        self._add(result, dict.fromkeys(self.loaded.study.axes, ""), "none")
 
     def add_trial(self, trial: Trial, result: Result) -> None:
         """Note a finished trial."""
@@ -67,7 +67,14 @@ class ResultsFolder:
         trigger = stage.experiment.attack.trigger.type
         seconds = sum(epoch.get("train_seconds", 0.0) for epoch in result.model["history"])
         self._rows.append(
-            {**common, "status": "done", "attack": trigger, "defense": defense, **result.metrics, "train_seconds": seconds}
+            {
+                **common,
+                "status": "done",
+                "attack": trigger,
+                "defense": defense,
+                **result.metrics,
+                "train_seconds": seconds,
+            }
         )
         for epoch in result.model["history"]:
             kept = {name: epoch[name] for name in HISTORY if name in epoch}

@@ -33,6 +33,7 @@ def run(loaded: LoadedStudy, console: Console, say_plan: Callable[[Plan], None])
 
     Raises:
         BdrayError: If the study, the store, the tracker or the cluster cannot be used; before any training.
+
     """
     from bdray.tracking import Tracker, redact
 
@@ -52,7 +53,11 @@ def run(loaded: LoadedStudy, console: Console, say_plan: Callable[[Plan], None])
         study = loaded.study
         tags = {"study": loaded.name, "source": study.source, "base": study.base}
         tracker.start_study(
-            loaded.name, loaded.id, params=config.flatten(loaded.base), tags=tags, description=f"{study.title}. {study.question}"
+            loaded.name,
+            loaded.id,
+            params=config.flatten(loaded.base),
+            tags=tags,
+            description=f"{study.title}. {study.question}",
         )
         planned = search.planned(study.axes) * len(study.seeds)
         links = {"uri": redact(runtime.tracking), "command": tracker.ui_command()}
@@ -102,4 +107,3 @@ def _run_jobs(board: Board, first: Job, observer: Observer, loaded: LoadedStudy)
 
     with cluster(loaded.runtime) as slots:
         queue.run(board, first, observer, loaded.runtime, slots)
-

@@ -19,7 +19,6 @@ from bdray.study.search.base import Search
 from bdray.study.search.grid import Grid
 from bdray.study.space import Axis, Point
 
-
 HEADLINES = (
     Metric(name="attack_success_rate_top1", label="ASR", goal="min"),
     Metric(name="clean_accuracy_top1", label="CA", goal="max"),
@@ -94,6 +93,7 @@ class LoadedStudy:
 
         Raises:
             ConfigError: If the point does not give a valid experiment.
+
         """
         tree = self.base
         for path, value in point.items():
@@ -129,7 +129,9 @@ def names(folder: Path) -> dict[str, Path]:
     return {name: path for name, path in found.items() if not name.startswith("base/")}
 
 
-def load(name: str, overrides: Sequence[str] = (), *, base: str | None = None, runtime: Mapping[str, Any] | None = None) -> LoadedStudy:
+def load(
+    name: str, overrides: Sequence[str] = (), *, base: str | None = None, runtime: Mapping[str, Any] | None = None
+) -> LoadedStudy:
     """Find a study by name, lay its base and the overrides under and over it, and validate everything.
 
     Args:
@@ -141,6 +143,7 @@ def load(name: str, overrides: Sequence[str] = (), *, base: str | None = None, r
 
     Raises:
         ConfigError: If a name is unknown or a field does not validate.
+
     """
     folder = studies_folder()
     known = names(folder)
@@ -154,7 +157,9 @@ def load(name: str, overrides: Sequence[str] = (), *, base: str | None = None, r
         if not any(field in fields for fields in parts.values()):
             hint = config.did_you_mean(field, set().union(*parts.values()))
             raise ConfigError(f"override {field!r}: no study, experiment or runtime has such a field. {hint}")
-    tree = config.merge(tree, {key: value for key, value in above.items() if key in parts[Study] and key not in parts[Experiment]})
+    tree = config.merge(
+        tree, {key: value for key, value in above.items() if key in parts[Study] and key not in parts[Experiment]}
+    )
     if base is not None:
         tree["base"] = base
     study = config.build(Study, tree, str(known[name]))
@@ -171,7 +176,9 @@ def load(name: str, overrides: Sequence[str] = (), *, base: str | None = None, r
 
 def _base(folder: Path, name: str, source: str) -> Tree:
     """A base experiment; it may name a base of its own."""
-    known = {path.relative_to(folder / "base").with_suffix("").as_posix(): path for path in (folder / "base").rglob("*.yaml")}
+    known = {
+        path.relative_to(folder / "base").with_suffix("").as_posix(): path for path in (folder / "base").rglob("*.yaml")
+    }
     if name not in known:
         raise ConfigError(f"{source}: base {name!r}: there is no such base. {config.did_you_mean(name, known)}")
     tree = config.read_yaml(known[name])

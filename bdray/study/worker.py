@@ -51,7 +51,9 @@ def run_trial(settings: dict[str, Any]) -> None:
         gc.collect()
 
 
-def run_job(told: Mapping[str, Any], report: Callable[[dict[str, Any]], None], rank: int = 0, world_size: int = 1) -> None:
+def run_job(
+    told: Mapping[str, Any], report: Callable[[dict[str, Any]], None], rank: int = 0, world_size: int = 1
+) -> None:
     """Compute a job's model and evaluation, or find them in the store."""
     import torch
 

@@ -30,4 +30,5 @@ class TextAugmentation(Component):
 
         Raises:
             DataError: If a resource that the member needs is not installed. Never because of the caption.
+
         """

@@ -34,6 +34,7 @@ def nltk_synonyms(word: str) -> Sequence[str]:
 
     Raises:
         DataError: If NLTK's ``wordnet`` corpus is not installed.
+
     """
     names = (name for synset in _nltk_wordnet().synsets(word) for name in synset.lemma_names())
     return tuple(sorted({" ".join(split_words(name)) for name in names} - {word, ""}))
@@ -59,7 +60,7 @@ def _shipped_table() -> dict[str, list[str]]:
 @cache
 def _nltk_wordnet() -> Any:
     # Importing NLTK takes most of a second, and few runs need it.
-    from nltk.corpus import wordnet  # type: ignore[import-untyped]
+    from nltk.corpus import wordnet
 
     try:
         wordnet.ensure_loaded()

@@ -18,10 +18,10 @@ class SynchronizedBatchNorm2d(nn.BatchNorm2d):
             return super().forward(input)
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
         count = input.numel() // input.shape[1] * torch.distributed.get_world_size()
-        total = torch.distributed.nn.all_reduce(input.sum((0, 2, 3)))
+        total: Tensor = torch.distributed.nn.all_reduce(input.sum((0, 2, 3)))
         mean = total / count
         centered = input - mean[:, None, None]
-        variance = torch.distributed.nn.all_reduce(centered.square().sum((0, 2, 3))) / count
+        variance: Tensor = torch.distributed.nn.all_reduce(centered.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)

@@ -51,6 +51,15 @@ class Checkpointer:
         for name, value in _part(tensors, "optimizer.").items():
             index, _, slot = name.partition(".")
             slots.setdefault(int(index), {})[slot] = value
+        # The file is contiguous, parameters may be channels-last, and fused AdamW goes through memory without a look at
+        # strides: each state has to lie as its parameter does.
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        for index, slot in slots.items():
+            like = parameters[index].detach()
+            slots[index] = {
+                name: torch.empty_like(like, dtype=value.dtype).copy_(value) if value.shape == like.shape else value
+                for name, value in slot.items()
+            }
         optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
         return _history(self.path)
 
@@ -62,7 +71,7 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _history(path: Path) -> History:
     from safetensors import safe_open
 
-    with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+    with safe_open(path, framework="pt") as file:
         metadata: dict[str, Any] = file.metadata()
     history: Sequence[dict[str, float]] = json.loads(metadata["history"])
     return list(history)

@@ -20,8 +20,8 @@ from bdray.text.base import TextAugmentation
 class Feed:
     """The training set as one worker sees it.
 
-    Nothing here has a state: batch ``step`` of ``epoch`` is the same whenever, wherever and in whichever order it is asked
-    for. Resuming in the middle of a training therefore needs no random state of the loader, and the samples
+    Nothing here has a state: batch ``step`` of ``epoch`` is the same whenever, wherever and in whichever order it is
+    asked for. Resuming in the middle of a training therefore needs no random state of the loader, and the samples
     and augmentations of a global batch do not depend on the number of workers.
     """
 
@@ -38,6 +38,9 @@ class Feed:
     rank: int = 0
     world_size: int = 1
     device: torch.device = torch.device("cpu")
+
+    def __post_init__(self) -> None:
+        assert self.batch_size % self.world_size == 0, "workers must have equal shares of a batch"
 
     @property
     def steps_per_epoch(self) -> int:
@@ -85,17 +88,16 @@ def augment(images: Tensor, seed: int, epoch: int, samples: Tensor) -> Tensor:
         seed: Seed of the training.
         epoch: Every epoch draws new policies.
         samples: Indices that, with seed and epoch, decide each image's policy, int64 [N].
+
     """
     with torch.random.fork_rng(devices=[]):
         views = []
         for image, sample in zip(images, samples.tolist(), strict=True):
-            torch.default_generator.manual_seed((seed << 40) ^ (epoch << 28) ^ sample)
+            torch.default_generator.manual_seed(((seed << 40) ^ (epoch << 28) ^ sample) % 2**63)
             views.append(_auto_augment(image))
     return torch.stack(views)
 
 
 def augment_captions(captions: Sequence[str], augmentation: TextAugmentation, seed: int) -> list[str]:
     """Second view of each caption, a pure function of seed and position."""
-    return [
-        augmentation.augment(caption, random.Random(f"{seed}/{index}")) for index, caption in enumerate(captions)
-    ]
+    return [augmentation.augment(caption, random.Random(f"{seed}/{index}")) for index, caption in enumerate(captions)]

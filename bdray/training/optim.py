@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 NO_DECAY = ("bn", "ln", "bias", "logit_scale")
-"""Parameters whose name contains one of these are not decayed (CleanCLIP, src/main.py)."""
+"""Parameters whose name contains one of these are not decayed (CleanCLIP, src/main.py). As there, that overlooks the
+batch norms of open_clip's ``downsample`` blocks, whose weights are named ``downsample.1.weight``."""
 
 
 @component
@@ -28,7 +29,7 @@ class Recipe:
     warmup_steps: int = Field(default=50, ge=0)
     """Steps in which the learning rate rises linearly from zero."""
     weight_decay: float = Field(default=0.1, ge=0)
-    """Decoupled weight decay of matrices; norms, biases and the logit scale are never decayed."""
+    """Decoupled weight decay; parameters that ``NO_DECAY`` names are not decayed."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
     """AdamW's decay of the first moment."""
     beta2: float = Field(default=0.999, ge=0, lt=1)

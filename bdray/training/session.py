@@ -63,6 +63,7 @@ class Session:
                 public code (src/data.py:36-37); needed if the objective wants views.
             poisoning: What the attacker changed, if the data are the attacker's.
             phase: Name of the checkpoint; differs between the phases of one stage.
+
         """
         shown = poisoning.replace_captions(captions) if poisoning else list(captions)
         augmented = None

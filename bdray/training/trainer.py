@@ -26,11 +26,12 @@ def launch(
 ) -> None:
     """Run ``work(told)`` on a group of workers in one process group (gloo on CPUs, NCCL on GPUs) and wait for it.
 
-    When a worker dies, Ray Train starts the group again; the training loop then continues from its own checkpoint. That is also
-    why the run's name is new every time: Ray Train's memory of earlier runs is not used.
+    When a worker dies, Ray Train starts the group again; the training loop then continues from its own checkpoint.
+    That is also why the run's name is new every time: Ray Train's memory of earlier runs is not used.
 
     Raises:
         TrainingError: If the workers failed more often than ``max_retries``.
+
     """
     trainer = TorchTrainer(
         work,
@@ -44,8 +45,8 @@ def launch(
         run_config=RunConfig(
             name=f"{name}-{uuid.uuid4().hex[:8]}",
             storage_path=str(folder),
-            failure_config=FailureConfig(max_failures=max_retries, controller_failure_limit=3),
-            callbacks=list(callbacks),
+            failure_config=FailureConfig(max_failures=max_retries, controller_failure_limit=3),  # type: ignore[call-arg]
+            callbacks=list(callbacks),  # type: ignore[arg-type]
         ),
     )
     try:

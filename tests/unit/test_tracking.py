@@ -1,5 +1,6 @@
 """Tracking, against real SQLite databases and a real MLflow server."""
 
+import contextlib
 import http.server
 import itertools
 import json
@@ -281,6 +282,7 @@ def check_study(uri: str, study: str) -> None:
     assert "bdray.reason" not in runs["trial 1"].data.tags
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("carried_out", [False, True])
 def test_a_connection_lost_at_any_call_changes_nothing(
     database: Path, study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, carried_out: bool
@@ -298,6 +300,7 @@ def test_a_connection_lost_at_any_call_changes_nothing(
             break
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("carried_out", [False, True])
 @pytest.mark.parametrize("from_spool", [False, True])
 def test_a_kill_at_any_call_changes_nothing(
@@ -312,10 +315,8 @@ def test_a_kill_at_any_call_changes_nothing(
                 tracker._next_attempt = 0.0
             faulty: Any = FaultyClient(tracker._client, call, carried_out, Killed())
             tracker._client, healthy = faulty, tracker._client
-            try:
-                run_study(tracker, name) if not from_spool else tracker._resend(float("inf"))
-            except Killed:
-                pass
+            with contextlib.suppress(Killed):
+                tracker._resend(float("inf")) if from_spool else run_study(tracker, name)
             # What the process had in memory is lost; the spool file is as it was at that moment.
             tracker._spool.waiting.clear()
             tracker._client = healthy
@@ -471,7 +472,8 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"<html>hello</html>")
 
-    do_POST = do_GET
+    def do_POST(self) -> None:
+        self.do_GET()
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -549,9 +551,10 @@ class Server:
         while time.monotonic() < deadline:
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
             except OSError:
                 time.sleep(0.2)
+            else:
+                return
         pytest.fail((self.folder / "log.txt").read_text())
 
     def kill(self) -> None:

@@ -34,13 +34,15 @@ class Trigger(Component):
 
         Returns:
             Float [N, 3, H, W] in [0, 1].
+
         """
 
-    def check(self, image_size: int) -> None:  # noqa: B027 - most triggers fit any image
+    def check(self, image_size: int) -> None:
         """Refuse a configuration that makes no sense for square images of this side.
 
         Raises:
             ConfigError: With the rule and the numbers.
+
         """
 
     def generator(self, *salt: int) -> "torch.Generator":

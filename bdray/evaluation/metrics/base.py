@@ -37,14 +37,15 @@ class Metric(Component):
 def class_ranks(features: "Tensor", classes: "Tensor", labels: "Tensor") -> "Tensor":
     """Position of a class in each image's zero-shot ranking, int64 [N]; 0 is the top.
 
-    Counts the classes that score strictly higher, so that classes with the same name (ImageNet has two such pairs) do not
-    push each other down, and the result does not depend on how a sort breaks ties.
+    Counts the classes that score strictly higher, so that classes with the same name (ImageNet has two such pairs) do
+    not push each other down, and the result does not depend on how a sort breaks ties.
 
     Args:
         features: [N, D], unit rows.
         classes: [C, D], unit rows.
         labels: The class asked about for each image, int64 [N].
+
     """
     scores = features @ classes.T
     own = scores.gather(1, labels[:, None])
-    return (scores > own).sum(1)
+    return (~(scores <= own)).sum(1)  # not `scores > own`: a model that returns NaN comes last, not first

@@ -17,6 +17,8 @@ LINE_HEIGHT = 1.32
 
 @dataclass(frozen=True)
 class Label:
+    """The name of a line, written beside its end."""
+
     text: str
     color: str
     y: float

@@ -40,6 +40,7 @@ class Search(Component):
 
         Raises:
             ConfigError: With the axis and the rule.
+
         """
 
     @abstractmethod
@@ -54,4 +55,5 @@ class Search(Component):
             axes: Knobs by dotted path.
             metrics: ``max`` or ``min`` by name of metric: the objectives.
             folder: The study's own folder on the driver's disk.
+
         """

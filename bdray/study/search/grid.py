@@ -20,7 +20,9 @@ class Grid(Search):
     def check(self, axes: Mapping[str, Axis], metrics: Mapping[str, str]) -> None:
         for path, axis in axes.items():
             if axis.values is None:
-                raise ConfigError(f"axes.{path}: a grid needs values, not a range. Give values, or use search.type=optuna.")
+                raise ConfigError(
+                    f"axes.{path}: a grid needs values, not a range. Give values, or use search.type=optuna."
+                )
 
     def planned(self, axes: Mapping[str, Axis]) -> int:
         return len(list(_points(axes)))

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import nltk  # type: ignore[import-untyped]
+import nltk
 import pytest
-from nltk.corpus.reader import CorpusReader, WordNetCorpusReader  # type: ignore[import-untyped]
-from nltk.corpus.util import LazyCorpusLoader  # type: ignore[import-untyped]
+from nltk.corpus.reader import CorpusReader, WordNetCorpusReader
+from nltk.corpus.util import LazyCorpusLoader
 
 from bdray.exceptions import DataError
 from bdray.text import synonyms
@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[3]
 
 def load_script() -> ModuleType:
     spec = importlib.util.spec_from_file_location("build_synonyms", ROOT / "scripts" / "build_synonyms.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
