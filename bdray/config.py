@@ -28,7 +28,6 @@ def read_yaml(path: Path) -> Tree:
 
     Raises:
         ConfigError: If the file is missing, is not YAML, repeats a key, or does not hold a mapping.
-
     """
     try:
         tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
@@ -46,7 +45,6 @@ def read_overrides(overrides: Sequence[str]) -> Tree:
 
     Raises:
         ConfigError: If a word has no ``=`` or its value is not YAML.
-
     """
     tree: Tree = {}
     for word in overrides:
@@ -119,7 +117,6 @@ def build(cls: type[T], tree: Mapping[str, Any], source: str) -> T:
 
     Raises:
         ConfigError: With one line for each mistake: dotted path, value, rule, and the nearest known name.
-
     """
     try:
         return TypeAdapter(cls).validate_python(tree)

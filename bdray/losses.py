@@ -16,7 +16,6 @@ def clip_loss(image_features: Tensor, text_features: Tensor, logit_scale: Tensor
         image_features: [N, D], unit rows.
         text_features: [N, D], unit rows; row i is the caption of image i.
         logit_scale: Scalar, 1/tau.
-
     """
     logits = logit_scale * image_features @ text_features.T
     own = torch.arange(len(logits), device=logits.device)
@@ -33,7 +32,6 @@ def in_modal_loss(features: Tensor, augmented_features: Tensor, logit_scale: Ten
         features: [N, D], unit rows.
         augmented_features: [N, D], unit rows; row i is the augmented view of sample i.
         logit_scale: Scalar, 1/tau.
-
     """
     logits = logit_scale * features @ augmented_features.T
     own = torch.arange(len(logits), device=logits.device)

@@ -87,7 +87,6 @@ class Tracker:
 
     Raises:
         TrackingError: If MLflow cannot be used now; the message says what to do.
-
     """
 
     def __init__(self, uri: str, spool: Path) -> None:
@@ -140,7 +139,6 @@ class Tracker:
             params: Knobs; written once, for MLflow refuses to change them.
             tags: Written whenever they differ.
             nested: False for a victim, which several studies may share.
-
         """
         self._started[key] = {**self._started[None], "key": key, "nested": nested, "step": None}
         tags = _texts({**tags, KEY_TAG: key}, TAG_LIMIT)
@@ -154,7 +152,6 @@ class Tracker:
             step: Counts up over the whole run, also across its stages: a step not above the last one is taken for a
                 repetition after a restart, and is not logged.
             metrics: By name. Those that are NaN or infinite become a tag.
-
         """
         finite, tags = _split(metrics, f"epoch {step}")
         self._started[key]["step"] = step
@@ -182,6 +179,11 @@ class Tracker:
         self._next_attempt = 0.0
         self._resend(budget=math.inf)
         self._spool.close()
+
+    @property
+    def shown_uri(self) -> str:
+        """The URI without secrets."""
+        return redact(self._uri)
 
     def ui_command(self) -> str:
         """The shell command that shows this store in a browser, or the address of the server that does."""
@@ -440,7 +442,6 @@ def _parse(uri: str) -> tuple[str, Path | None]:
 
     Raises:
         TrackingError: If the URI is none of the kinds that are supported.
-
     """
     shown = re.sub(r"(?<=://)\S*@", "***@", uri)
     rule = "Give sqlite:////absolute/path/mlflow.db, the path of such a .db file, or the http(s):// address of a server"

@@ -41,7 +41,6 @@ class Attack:
         Raises:
             ConfigError: If the target is no class, the number of poisons is unclear or too large, a template
                 has no place for the target, or the trigger does not fit the images.
-
         """
         if self.target not in data.class_names():
             known = ", ".join(data.class_names()[:20])

@@ -37,5 +37,4 @@ class Defense(Component):
 
         Returns:
             The metrics of every epoch.
-
         """

@@ -40,7 +40,6 @@ class Model:
 
         Raises:
             ConfigError: If no architecture has this name.
-
         """
         own = {path.stem: path for path in ARCHITECTURES.glob("*.json")}
         if self.architecture in own:

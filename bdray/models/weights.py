@@ -28,7 +28,6 @@ def check(path: Path) -> None:
 
     Raises:
         CheckpointError: If the file is missing, truncated, or of another format.
-
     """
     try:
         with path.open("rb") as file:
@@ -85,7 +84,6 @@ def load(path: Path) -> "dict[str, Tensor]":
 
     Raises:
         CheckpointError: If the file is unreadable or truncated, or would have to be unpickled.
-
     """
     check(path)
     with path.open("rb") as file:
@@ -116,13 +114,14 @@ def _load_torch(path: Path) -> "dict[str, Tensor]":
             "safetensors where you trust it."
         ) from error
     except (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
-        raise CheckpointError(
-            f"{path}: is damaged or truncated ({str(error).splitlines()[0]}). Copy it again."
-        ) from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CheckpointError(f"{path}: is damaged or truncated ({reason}). Copy it again.") from error
     for key in ("state_dict", "model"):  # open_clip and CleanCLIP nest the weights
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()
+    ):
         raise CheckpointError(f"{path}: must hold a mapping of names to tensors.")
     return {name.removeprefix("module."): value for name, value in content.items()}
 
@@ -132,7 +131,6 @@ def assign(model: "nn.Module", tensors: "Mapping[str, Tensor]", source: str) -> 
 
     Raises:
         CheckpointError: If a name or shape does not fit; the first few differences are named.
-
     """
     own = model.state_dict()
     missing, unknown = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())

@@ -57,8 +57,8 @@ class Experiment:
     model: Model = Model()
     """The CLIP architecture and its first weights."""
     pretrain: Pretraining | None = None
-    """Clean pretraining before the attack. None: the attack starts from ``model.weights``, or from random weights, which is
-    poisoned pretraining."""
+    """Clean pretraining before the attack. None: the attack starts from ``model.weights``, or from random weights,
+    which is poisoned pretraining."""
     attack: Attack
     """What the attacker does to the data."""
     victim: Victim
@@ -92,7 +92,8 @@ class Experiment:
         for part, recipe, available in recipes:
             if recipe.batch_size > available:
                 raise ConfigError(
-                    f"{part}.recipe.batch_size: a batch of {recipe.batch_size} cannot be drawn from {available} samples."
+                    f"{part}.recipe.batch_size: a batch of {recipe.batch_size} cannot be drawn from {available} "
+                    "samples. Lower it, or take more samples."
                 )
 
 

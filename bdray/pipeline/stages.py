@@ -4,6 +4,8 @@ Each is a pure function of the parts of the experiment that it reads and of its 
 just these, so that stages are shared by all trials, studies and users that agree on them.
 """
 
+import os
+import platform
 import shutil
 import tempfile
 import time
@@ -110,7 +112,9 @@ class Stage(ABC):
                 "version": self.version,
                 "reads": self.reads(),
                 "inputs": {stage.name: stage.key for stage in self.inputs},
+                "started": started,
                 "seconds": time.time() - started,
+                "worker": f"{platform.node()}:{os.getpid()}",
                 **provenance(),
                 **found,
             }
@@ -162,6 +166,7 @@ class TrainingStage(Stage):
             report=lambda metrics: context.report(self.name, metrics),
             evaluate=self._epoch_evaluation(context),
             workspace=context.store.workspace(self.name, self.key),
+            cache=context.cache,
             device=torch.device(context.device),
         )
         history = self.train(model, session, context)

@@ -19,8 +19,8 @@ MANIFEST = "manifest.json"
 class Store:
     """Results of stages by key, in a local folder or under any URI that pyarrow reads (``s3://bucket/path``).
 
-    The manifest is written last, and files are only ever added, so two writers of one key are harmless and a reader never
-    sees half a result.
+    The manifest is written last, and files are only ever added, so two writers of one key are harmless and a reader
+    never sees half a result.
     """
 
     def __init__(self, uri: str, cache: Path) -> None:
@@ -46,8 +46,8 @@ class Store:
                 base, root = pyarrow.fs.FileSystem.from_uri(uri)
         except (ValueError, OSError) as error:
             raise StoreError(
-                f"store {uri!r}: is not a place that can be opened ({_one_line(error)}). Give a folder or a URI such as "
-                "s3://bucket/path."
+                f"store {uri!r}: is not a place that can be opened ({_one_line(error)}). Give a folder or a URI "
+                "such as s3://bucket/path."
             ) from error
         self._fs = pyarrow.fs.SubTreeFileSystem(root, base)
 
@@ -86,7 +86,8 @@ class Store:
             return None
         except (OSError, ValueError) as error:
             raise StoreError(
-                f"store {self.uri!r}: {path} cannot be read ({_one_line(error)}). Remove that folder to compute it again."
+                f"store {self.uri!r}: {path} cannot be read ({_one_line(error)}). Remove its folder to compute it "
+                "again."
             ) from error
 
     def fetch(self, stage: str, key: str, name: str) -> Path:
@@ -112,7 +113,8 @@ class Store:
             raise StoreError(f"store {self.uri!r}: {source} cannot be read ({_one_line(error)}).") from error
         if found != manifest["files"][name]["sha256"]:
             raise StoreError(
-                f"store {self.uri!r}: {source} is damaged (its hash is not the manifest's). Remove its folder to compute it again."
+                f"store {self.uri!r}: {source} is damaged: its hash is not the manifest's. Remove its folder to compute "
+                "it again."
             )
         return path
 

@@ -40,7 +40,6 @@ def build(folder: Path) -> Report:
     Raises:
         ConfigError: If there is no study in the folder, or its description is malformed.
         DataError: If a file of results is damaged, or the report cannot be written.
-
     """
     from bdray.report import figures, html
     from bdray.report.finding import describe

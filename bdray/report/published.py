@@ -90,7 +90,6 @@ def published_points(picks: Sequence[Published]) -> tuple[PublishedPoint, ...]:
 
     Raises:
         ConfigError: If a pick names something that the papers do not have, or several numbers for one place.
-
     """
     return tuple(point for pick in picks for point in _look_up(pick))
 

@@ -105,7 +105,6 @@ def load(folder: Path) -> Results:
     Raises:
         ConfigError: If there is no study in the folder, or ``study.json`` does not describe one.
         DataError: If one of the CSV files is damaged, or does not fit the study.
-
     """
     study = read_study(folder / "study.json")
     metrics = [metric.name for metric in study.metrics]

@@ -85,7 +85,6 @@ def trend(curves: Mapping[int, Mapping[float, float]]) -> Trend:
 
     Args:
         curves: For each seed, metric by axis value. A seed may lack values; the mean curve uses what is there.
-
     """
     values = sorted({value for curve in curves.values() for value in curve})
     means = [estimate([curve[value] for curve in curves.values() if value in curve]).mean for value in values]

@@ -135,7 +135,6 @@ def read_study(path: Path) -> Study:
 
     Raises:
         ConfigError: If it is missing or does not describe a study.
-
     """
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))

@@ -109,10 +109,7 @@ def _run(loaded: LoadedStudy, console: Console) -> int:
     from bdray.study import runner
 
     outcome = runner.run(loaded, console, lambda known: _say_plan(loaded, known, console))
-    from bdray import report
-
-    built = report.build(outcome.folder)
-    runner.track_report(loaded, built.files)
+    built = outcome.report
     console.print(built.summary.to_rich())
     console.print(built.finding, highlight=False)
     console.print()

@@ -66,26 +66,32 @@ def slots(runtime: Runtime) -> int:
     fit = int(min(cpus, gpus) + 1e-9)
     if fit < 1:
         raise ClusterError(
-            f"training: one trial needs {launch.num_workers} x ({launch.cpus_per_worker:g} CPU, {launch.gpus_per_worker:g} GPU), "
-            f"but the cluster has {total.get('CPU', 0):g} CPU and {total.get('GPU', 0):g} GPU. "
+            f"training: one trial needs {launch.num_workers} x ({launch.cpus_per_worker:g} CPU, "
+            f"{launch.gpus_per_worker:g} GPU), but the cluster has {total.get('CPU', 0):g} CPU and "
+            f"{total.get('GPU', 0):g} GPU. "
             "Lower training.num_workers, training.cpus_per_worker or training.gpus_per_worker."
         )
     return fit
 
 
 def _connect(runtime: Runtime) -> None:
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if runtime.address is None:
         ray.init(
             address="local",
             num_cpus=(runtime.cpus or len(os.sched_getaffinity(0))) + runtime.training.nested,  # one to wait on
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
-            **quiet,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
         )
         return
     try:
-        ray.init(address=runtime.address, runtime_env={"env_vars": ENVIRONMENT}, **quiet)
+        ray.init(
+            address=runtime.address,
+            runtime_env={"env_vars": ENVIRONMENT},
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ClusterError(
             f"--address {runtime.address}: no Ray cluster answers there ({' '.join(str(error).split())[:200]}). "

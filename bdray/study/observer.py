@@ -1,9 +1,10 @@
 """What happens to jobs, passed on to the screen, the tracker and the results folder."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bdray import config
+from bdray.pipeline.provenance import commit
 from bdray.study.plan import Job, Result
 from bdray.study.progress import Progress
 from bdray.study.results import ResultsFolder
@@ -57,6 +58,11 @@ class Observer:
             self._results.add_trial(trial, result)
         self._results.write(finished=False)
 
+    def interrupt(self, jobs: Iterable[Job]) -> None:
+        """The study was stopped while these ran; running it again opens their runs again."""
+        for job in jobs:
+            self._tracker.finish(job.key, status="KILLED", reason="interrupted")
+
     def _open_run(self, job: Job) -> None:
         if job.key in self._started:
             return
@@ -69,6 +75,8 @@ class Observer:
             "source": self._loaded.study.source,
             "attack": experiment.attack.trigger.type,
             "defense": experiment.defense.type if job.stage.name == "defend" else "none",
+            "commit": commit() or "unknown",
+            "data": experiment.data.fingerprint("finetune" if job.stage.name == "defend" else "train"),
             "inputs": " ".join(f"{stage.name}={stage.key}" for stage in job.stage.inputs),
         }
         self._tracker.start_run(job.key, job.label, params=reads, tags=tags, nested=job.stage.name == "defend")

@@ -53,6 +53,11 @@ class ResultsFolder:
         """Note a finished trial."""
         self._add(result, dict(trial.point), trial.experiment.defense.type)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of the folder that reports are made from."""
+        return tuple(self.folder / name for name in ("study.json", "results.csv", "history.csv"))
+
     def write(self, *, finished: bool) -> None:
         """Bring the files up to date."""
         self.folder.mkdir(parents=True, exist_ok=True)

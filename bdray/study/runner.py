@@ -1,27 +1,34 @@
 """Run a study: plan, open store and tracker, let Tune run the jobs, write results."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from bdray import config
+from bdray.pipeline.provenance import commit
 from bdray.pipeline.store import Store
+from bdray.report import Report, build
 from bdray.study.board import Board
 from bdray.study.observer import Observer
-from bdray.study.plan import Job, Plan, plan
+from bdray.study.plan import Plan, plan
 from bdray.study.progress import progress
 from bdray.study.results import ResultsFolder, results_folder
 from bdray.study.spec import LoadedStudy
+
+if TYPE_CHECKING:
+    from bdray.tracking import Tracker
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What a run of a study left behind."""
 
-    folder: Path
+    report: Report
     failures: int
     ui_command: str
     pending: int
@@ -29,51 +36,35 @@ class Outcome:
 
 
 def run(loaded: LoadedStudy, console: Console, say_plan: Callable[[Plan], None]) -> Outcome:
-    """Run whatever of the study the store does not have, and write its results.
+    """Run whatever of the study the store does not have, and report on all of it.
 
     Raises:
         BdrayError: If the study, the store, the tracker or the cluster cannot be used; before any training.
 
     """
-    from bdray.tracking import Tracker, redact
-
-    runtime, folder = loaded.runtime, results_folder(loaded)
-    store = Store(runtime.store_uri, runtime.cache)
+    folder, study = results_folder(loaded), loaded.study
+    store = Store(loaded.runtime.store_uri, loaded.runtime.cache)
     store.check_writable()
-    search = loaded.study.search
-    proposer = search.open(loaded.study.axes, loaded.objectives, folder)
     known = known_plan(loaded, store)
     say_plan(known)
-    with ThreadPoolExecutor(1) as pool:  # MLflow and Ray take seconds each to import
-        importing = pool.submit(_import_ray) if known.missing or search.type != "grid" else None
-        tracker = Tracker(runtime.tracking, folder / "untracked")
-        if importing:
-            importing.result()
-    try:
-        study = loaded.study
-        tags = {"study": loaded.name, "source": study.source, "base": study.base}
-        tracker.start_study(
-            loaded.name,
-            loaded.id,
-            params=config.flatten(loaded.base),
-            tags=tags,
-            description=f"{study.title}. {study.question}",
-        )
-        planned = search.planned(study.axes) * len(study.seeds)
-        links = {"uri": redact(runtime.tracking), "command": tracker.ui_command()}
-        results = ResultsFolder(folder, loaded, planned, links)
+    proposer = study.search.open(study.axes, loaded.objectives, folder)
+    with _tracker(loaded, folder, needs_ray=bool(known.missing) or not known.jobs) as tracker:
+        links = {"uri": tracker.shown_uri, "command": tracker.ui_command()}
+        results = ResultsFolder(folder, loaded, study.search.planned(study.axes) * len(study.seeds), links)
         results.write(finished=False)
         with progress(console, list(known.missing)) as screen:
             observer = Observer(loaded, screen, tracker, results)
             board = Board(loaded, proposer, store, observer.result, observer.fail, observer.trial)
-            first = board.next()
-            if first is not None:
-                _run_jobs(board, first, observer, loaded)
+            try:
+                _run_jobs(board, observer, loaded)
+            except KeyboardInterrupt:
+                observer.interrupt(board.running.values())
+                raise
         results.write(finished=True)
+        report = build(folder)
+        tracker.log_files(None, (*report.files, *results.files), "report")
         tracker.finish_study(status="FAILED" if results.failures else "FINISHED")
-        return Outcome(folder, len(results.failures), tracker.ui_command(), tracker.pending)
-    finally:
-        tracker.close()
+        return Outcome(report, len(results.failures), tracker.ui_command(), tracker.pending)
 
 
 def known_plan(loaded: LoadedStudy, store: Store) -> Plan:
@@ -86,22 +77,37 @@ def known_plan(loaded: LoadedStudy, store: Store) -> Plan:
     return plan(loaded, iter(proposer.ask, None), store)
 
 
-def track_report(loaded: LoadedStudy, files: tuple[Path, ...]) -> None:
-    """Put the report's files among the artifacts of the study's MLflow run."""
+@contextmanager
+def _tracker(loaded: LoadedStudy, folder: Path, *, needs_ray: bool) -> "Iterator[Tracker]":
+    """Open the tracker and the study's run in it; meanwhile import Ray, for each takes seconds."""
     from bdray.tracking import Tracker
 
-    with Tracker(loaded.runtime.tracking, results_folder(loaded) / "untracked") as tracker:
-        study = loaded.study
-        tracker.start_study(loaded.name, loaded.id, params={}, tags={}, description=f"{study.title}. {study.question}")
-        tracker.log_files(None, files, "report")
+    study = loaded.study
+    with ThreadPoolExecutor(1) as pool:
+        importing = pool.submit(_import_ray) if needs_ray else None
+        tracker = Tracker(loaded.runtime.tracking, folder / "untracked")
+        if importing is not None:
+            importing.result()
+    with tracker:
+        tracker.start_study(
+            loaded.name,
+            loaded.id,
+            params=config.flatten(loaded.base),
+            tags={"study": loaded.name, "source": study.source, "base": study.base, "commit": commit() or "unknown"},
+            description=f"{study.title}. {study.question}",
+        )
+        yield tracker
 
 
 def _import_ray() -> None:
     import ray.tune  # noqa: F401
 
 
-def _run_jobs(board: Board, first: Job, observer: Observer, loaded: LoadedStudy) -> None:
-    """Let Tune run the board's jobs until there are none."""
+def _run_jobs(board: Board, observer: Observer, loaded: LoadedStudy) -> None:
+    """Let Tune run the board's jobs until there are none; with nothing to run, Ray is not even started."""
+    first = board.next()
+    if first is None:
+        return
     from bdray.study import queue
     from bdray.study.cluster import cluster
 

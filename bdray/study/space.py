@@ -18,7 +18,7 @@ class Axis:
 
     label: str | None = None
     """How tables and figures name the knob; by default the last part of its path."""
-    values: tuple[bool | int | float | str | None, ...] | None = Field(default=None, min_length=1)
+    values: tuple[bool | int | float | str, ...] | None = Field(default=None, min_length=1)
     """The values to try, in this order."""
     low: float | None = None
     """Lower end of a range."""

@@ -12,6 +12,7 @@ from ray import tune
 
 from bdray import config
 from bdray.exceptions import BdrayError
+from bdray.pipeline import stages
 from bdray.pipeline.experiment import Experiment
 from bdray.pipeline.stages import Context, Stage
 from bdray.pipeline.store import Store
@@ -33,7 +34,7 @@ def payload(job: Job, runtime: Runtime) -> dict[str, Any]:
 
 
 def run_trial(settings: dict[str, Any]) -> None:
-    """Entry point of a Tune trial. A failure that lies in the trial is reported; one of the machine rises and is retried."""
+    """Run one job as a Tune trial: what fails in the trial is reported; when its process dies, Tune starts it again."""
     told = json.loads(settings["job"])
     launch = config.build(Launch, told["training"], "trial")
     try:
@@ -44,7 +45,7 @@ def run_trial(settings: dict[str, Any]) -> None:
         tune.report({"event": "finished"})
     except BdrayError as error:
         tune.report({"event": "failed", "reason": str(error)})
-    except Exception as error:  # a bug, or a lack of memory: the study goes on without this trial
+    except Exception as error:  # noqa: BLE001 - a bug, or a lack of memory: the study goes on without this trial
         reason = f"{type(error).__name__}: {error}".strip()
         tune.report({"event": "failed", "reason": reason, "traceback": traceback.format_exc()})
     finally:
@@ -80,9 +81,11 @@ def run_job(
 def rebuild(told: Mapping[str, Any]) -> Job:
     """The job that a payload describes."""
     experiment = config.build(Experiment, told["experiment"], "trial")
-    from bdray.pipeline import stages
-
-    makers = {"pretrain": stages.Pretrain, "victim": stages.PoisonVictim, "defend": stages.Defend}
+    makers: dict[str, Callable[[Experiment], stages.TrainingStage]] = {
+        "pretrain": stages.Pretrain,
+        "victim": stages.PoisonVictim,
+        "defend": stages.Defend,
+    }
     return Job(makers[told["stage"]](experiment), told["label"])
 
 

@@ -30,5 +30,4 @@ class TextAugmentation(Component):
 
         Raises:
             DataError: If a resource that the member needs is not installed. Never because of the caption.
-
         """

@@ -34,7 +34,6 @@ def nltk_synonyms(word: str) -> Sequence[str]:
 
     Raises:
         DataError: If NLTK's ``wordnet`` corpus is not installed.
-
     """
     names = (name for synset in _nltk_wordnet().synsets(word) for name in synset.lemma_names())
     return tuple(sorted({" ".join(split_words(name)) for name in names} - {word, ""}))

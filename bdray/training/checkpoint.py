@@ -47,25 +47,27 @@ class Checkpointer:
             return []
         tensors = load_file(self.path)
         model.load_state_dict(_part(tensors, "model."))
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         slots: dict[int, dict[str, Tensor]] = {}
         for name, value in _part(tensors, "optimizer.").items():
             index, _, slot = name.partition(".")
-            slots.setdefault(int(index), {})[slot] = value
-        # The file is contiguous, parameters may be channels-last, and fused AdamW goes through memory without a look at
-        # strides: each state has to lie as its parameter does.
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        for index, slot in slots.items():
-            like = parameters[index].detach()
-            slots[index] = {
-                name: torch.empty_like(like, dtype=value.dtype).copy_(value) if value.shape == like.shape else value
-                for name, value in slot.items()
-            }
+            slots.setdefault(int(index), {})[slot] = _laid_out_like(parameters[int(index)], value)
         optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
         return _history(self.path)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """An optimizer's state with its parameter's strides.
+
+    The file is contiguous, a parameter may be channels-last, and fused AdamW walks memory without a look at strides.
+    """
+    if value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def _history(path: Path) -> History:

@@ -3,17 +3,19 @@
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms import AutoAugment
 
 from bdray.attacks.poisoning import Poisoning
 from bdray.models.clip import normalize
 from bdray.objective import Batch
 from bdray.text.base import TextAugmentation
+from bdray.training.views import Views, augment
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Feed:
     augmented_tokens: Tensor | None = None
     """Of the augmented captions, int64 [N, L]; None where no views are needed."""
     poisoning: Poisoning | None = None
+    cache: Path | None = None
+    """Folder in which the trials of a node share augmented images."""
     rank: int = 0
     world_size: int = 1
     device: torch.device = torch.device("cpu")
@@ -63,39 +67,29 @@ class Feed:
         if self.poisoning is not None:
             poisoned = self.poisoning.is_poisoned(samples)
             images = self.poisoning.apply(images, samples)
-            pixels = (images * 255).round().to(torch.uint8) if poisoned.any() else pixels
-        views = None
+        augmented = None
         if self.augmented_tokens is not None:
-            views = normalize(augment(pixels, self.seed, epoch, samples).float() / 255).to(self.device)
+            if poisoned.any():  # the trigger is part of what is augmented
+                shown = (images * 255).round().to(torch.uint8)
+                augmented = augment(shown, self.seed, epoch, samples)
+            else:
+                augmented = self._views.batch(epoch, chosen)
         return Batch(
-            images=normalize(images).to(self.device).contiguous(memory_format=torch.channels_last),
+            images=self._prepared(images),
             tokens=self.tokens[samples].to(self.device),
             samples=samples,
             is_poisoned=poisoned,
-            augmented_images=views,
+            augmented_images=None if augmented is None else self._prepared(augmented.float() / 255),
             augmented_tokens=None if self.augmented_tokens is None else self.augmented_tokens[samples].to(self.device),
         )
 
+    def _prepared(self, images: Tensor) -> Tensor:
+        """Normalize float images in [0, 1] and bring them to the device."""
+        return normalize(images).to(self.device).contiguous(memory_format=torch.channels_last)
 
-_auto_augment = AutoAugment()
-
-
-def augment(images: Tensor, seed: int, epoch: int, samples: Tensor) -> Tensor:
-    """AutoAugment (Cubuk et al. 2019, ImageNet policy) as CleanCLIP uses it, App. D.2.
-
-    Args:
-        images: uint8 [N, 3, H, W].
-        seed: Seed of the training.
-        epoch: Every epoch draws new policies.
-        samples: Indices that, with seed and epoch, decide each image's policy, int64 [N].
-
-    """
-    with torch.random.fork_rng(devices=[]):
-        views = []
-        for image, sample in zip(images, samples.tolist(), strict=True):
-            torch.default_generator.manual_seed(((seed << 40) ^ (epoch << 28) ^ sample) % 2**63)
-            views.append(_auto_augment(image))
-    return torch.stack(views)
+    @cached_property
+    def _views(self) -> Views:
+        return Views(self.images, self.seed, self.cache)
 
 
 def augment_captions(captions: Sequence[str], augmentation: TextAugmentation, seed: int) -> list[str]:

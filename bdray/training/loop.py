@@ -44,7 +44,6 @@ def train(
 
     Raises:
         TrainingError: If the loss is no longer finite.
-
     """
     is_first = feed.rank == 0
     optimizer = recipe.optimizer(model)

@@ -37,6 +37,8 @@ class Session:
     """Cheap evaluation after every epoch."""
     workspace: Path | None = None
     """Folder for the state of an unfinished training; None keeps nothing."""
+    cache: Path | None = None
+    """Folder in which the trials of a node share prepared data."""
     device: torch.device = torch.device("cpu")
 
     def train(
@@ -63,7 +65,6 @@ class Session:
                 public code (src/data.py:36-37); needed if the objective wants views.
             poisoning: What the attacker changed, if the data are the attacker's.
             phase: Name of the checkpoint; differs between the phases of one stage.
-
         """
         shown = poisoning.replace_captions(captions) if poisoning else list(captions)
         augmented = None
@@ -78,6 +79,7 @@ class Session:
             batch_size=recipe.batch_size,
             seed=self.seed,
             poisoning=poisoning,
+            cache=self.cache,
             rank=torch.distributed.get_rank() if distributed else 0,
             world_size=torch.distributed.get_world_size() if distributed else 1,
             device=self.device,

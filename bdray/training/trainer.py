@@ -31,7 +31,6 @@ def launch(
 
     Raises:
         TrainingError: If the workers failed more often than ``max_retries``.
-
     """
     trainer = TorchTrainer(
         work,

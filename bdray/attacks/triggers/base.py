@@ -34,7 +34,6 @@ class Trigger(Component):
 
         Returns:
             Float [N, 3, H, W] in [0, 1].
-
         """
 
     def check(self, image_size: int) -> None:
@@ -42,7 +41,6 @@ class Trigger(Component):
 
         Raises:
             ConfigError: With the rule and the numbers.
-
         """
 
     def generator(self, *salt: int) -> "torch.Generator":

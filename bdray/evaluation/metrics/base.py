@@ -44,7 +44,6 @@ def class_ranks(features: "Tensor", classes: "Tensor", labels: "Tensor") -> "Ten
         features: [N, D], unit rows.
         classes: [C, D], unit rows.
         labels: The class asked about for each image, int64 [N].
-
     """
     scores = features @ classes.T
     own = scores.gather(1, labels[:, None])

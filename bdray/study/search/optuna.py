@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class OptunaSearch(Search):
     """Multi-objective search with an Optuna sampler; the objectives are the study's metrics.
 
-    The history lives in a journal file in the study's folder, so that a killed search goes on where it was: points that were
-    under way are proposed again, and the store finds what they had computed.
+    The history lives in a journal file in the study's folder, so that a killed search goes on where it was: points that
+    were under way are proposed again, and the store finds what they had computed.
     """
 
     type: Literal["optuna"] = "optuna"
@@ -40,13 +40,13 @@ class OptunaSearch(Search):
 
     def open(self, axes: Mapping[str, Axis], metrics: Mapping[str, str], folder: Path) -> Proposer:
         import optuna
+        from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         folder.mkdir(parents=True, exist_ok=True)
-        journal = optuna.storages.journal.JournalFileBackend(str(folder / "optuna.journal"))
         study = optuna.create_study(
             study_name="bdray",
-            storage=optuna.storages.JournalStorage(journal),
+            storage=optuna.storages.JournalStorage(JournalFileBackend(str(folder / "optuna.journal"))),
             directions=["maximize" if goal == "max" else "minimize" for goal in metrics.values()],
             load_if_exists=True,
         )

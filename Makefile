@@ -1,0 +1,57 @@
+# Every target does its own set-up: `make study` and `make test` work from a fresh clone.
+
+STUDY ?= ablations/lambda2
+ARGS ?=
+PORT ?= 5000
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+# An interpreter that may not cache byte code starts Ray's workers three times slower.
+export PYTHONDONTWRITEBYTECODE :=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup study test check format ui bench schema clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "STUDY=$(STUDY) names the study. ARGS adds words: make study ARGS=--dry-run, make test ARGS='-k eda'."
+
+setup: $(READY) ## make .venv with everything in it, or bring it up to date
+
+study: $(READY) ## run a study and write its report
+	$(BIN)/python -m bdray.study $(STUDY) $(ARGS)
+
+test: $(READY) ## run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) ## lint, format, types and layers, as CI does
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## fix what can be fixed by itself
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+ui: $(READY) ## look at all runs in a browser, through an MLflow that listens on this machine only
+	@test -e .bdray/mlflow.db || { echo "There are no runs yet. Run a study first: make study" >&2; exit 2; }
+	@echo "Open http://127.0.0.1:$(PORT) in a browser; Ctrl-C ends it. PORT=... takes another port."
+	@MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/python -m mlflow ui \
+		--backend-store-uri "sqlite:///$(CURDIR)/.bdray/mlflow.db" --host 127.0.0.1 --port $(PORT) --workers 1
+
+bench: $(READY) ## run the benchmarks, each of which prints a table
+	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do \
+		echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+
+schema: $(READY) ## write the JSON schemas by which editors complete study files
+	$(BIN)/python scripts/export_schema.py
+
+clean: ## remove caches and byte code; .venv and the results in .bdray stay
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	find bdray scripts tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+$(READY): pyproject.toml constraints.txt
+	scripts/setup.sh
+	@touch $@

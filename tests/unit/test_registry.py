@@ -1,0 +1,120 @@
+"""Families: what makes a class a member, and what a component is."""
+
+import dataclasses
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from bdray.config import build, json_schema
+from bdray.registry import Component, component
+
+
+class Sound(Component):
+    """A family for these tests."""
+
+    members_package: ClassVar[str | None] = "bdray.text"  # any folder will do; its modules define no sounds
+
+    @abstractmethod
+    def play(self) -> str:
+        """Make the sound."""
+
+
+@component
+class Bell(Sound):
+    """A member."""
+
+    type: Literal["bell"] = "bell"
+    pitch: float = 440.0
+    """In hertz."""
+
+    def play(self) -> str:
+        return f"ding at {self.pitch:g}"
+
+
+@component
+class Loud(Sound):
+    """An abstract class between the family and its members."""
+
+    type: str
+    volume: float = 1.0
+    """1 is loud."""
+
+
+def test_a_class_joins_its_family_by_being_defined() -> None:
+    before = Sound.members()
+
+    @component
+    class Drum(Loud):
+        type: Literal["drum"] = "drum"
+
+        def play(self) -> str:
+            return "boom"
+
+    # The new member is there, by its type, beside those that were; abstract classes are no members.
+    assert before == {"bell": Bell}
+    assert Sound.members() == {"bell": Bell, "drum": Drum}
+
+    @component
+    class Song:
+        sound: Sound
+        """What is heard."""
+
+    # Wherever the family is a field, the new type is accepted, validated, built, and known to editors.
+    song = build(Song, {"sound": {"type": "drum", "volume": 2}}, "x")
+    assert song.sound == Drum(volume=2.0)
+    assert song.sound.play() == "boom"
+    assert set(json_schema(Song)["properties"]["sound"]["discriminator"]["mapping"]) == {"bell", "drum"}
+    # The family itself can be asked for.
+    adapter: TypeAdapter[Any] = TypeAdapter(Sound)
+    assert adapter.validate_python({"type": "bell", "pitch": 220}) == Bell(pitch=220.0)
+    # An object of the right class passes as it is.
+    assert build(Song, {"sound": Drum()}, "x").sound == Drum()
+
+
+def test_a_member_without_a_type_is_our_mistake_not_the_users() -> None:
+    class Noise(Component):
+        members_package: ClassVar[str | None] = "bdray.text"
+
+    @component
+    class Hiss(Noise):
+        level: float = 1.0
+        """How loud."""
+
+    with pytest.raises(TypeError, match=r'Hiss needs a field `type: Literal\["name"\] = "name"`\.$'):
+        Noise.members()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ({"pich": 1.0}, "unexpected_keyword_argument"),  # unknown fields are refused
+        ({"pitch": "high"}, "float_parsing"),  # and wrong values, in Python as in YAML
+        ({"pitch": float("nan")}, "finite_number"),  # and numbers that are none
+        ({"type": "drum"}, "literal_error"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments: dict[str, Any], kind: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Bell(**arguments)
+    assert [mistake["type"] for mistake in caught.value.errors()] == [kind]
+
+
+def test_components_are_frozen_keyword_only_values() -> None:
+    bell = Bell(pitch=220)
+    # Fields cannot be changed, so a component may be shared, hashed and used as a default.
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        bell.pitch = 1.0  # type: ignore[misc]
+    assert bell == Bell(pitch=220.0)
+    assert hash(bell) == hash(Bell(pitch=220.0))
+    assert bell != Bell()
+    # A value without its name says nothing to the reader.
+    with pytest.raises(ValidationError, match="Unexpected positional argument"):
+        Bell(220)  # type: ignore[misc]
+    assert dataclasses.replace(bell, pitch=1.0) == Bell(pitch=1.0)
+
+
+def test_a_family_cannot_be_made_itself() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        Sound()  # type: ignore[abstract]
