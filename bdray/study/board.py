@@ -17,6 +17,8 @@ class _Point:
     trials: list[Trial]
     keys: list[str]
     """Key of each trial's last job."""
+    victims: list[str]
+    """Key of each trial's victim."""
 
 
 @dataclass
@@ -34,8 +36,8 @@ class Board:
     """Called once for every distinct result, also for those from the store."""
     on_fail: Callable[[Job, str], None]
     """Called with the reason for every job that failed or cannot be run for a failed input."""
-    on_trial: Callable[[Trial, Result | None], None]
-    """Called once for every trial with its result, None if it failed."""
+    on_trial: Callable[[Trial, Result | None, Result | None], None]
+    """Called once for every trial with its result and its victim's; None for what failed."""
     waiting: dict[str, Job] = field(default_factory=dict)
     running: dict[str, Job] = field(default_factory=dict)
     results: dict[str, Result] = field(default_factory=dict)
@@ -86,10 +88,11 @@ class Board:
 
     def _add(self, proposal: Proposal) -> None:
         found = trials(self.loaded, proposal)
-        keys = []
+        keys, victims = [], []
         for trial in found:
             chain = jobs(trial)
             keys.append(chain[-1].key)
+            victims.append(chain[-2].key)
             for job in chain:
                 if (
                     job.key in self.waiting
@@ -105,7 +108,7 @@ class Board:
                     self._fail(job, "needs a stage that failed")
                 else:
                     self.waiting[job.key] = job
-        self._points.append(_Point(proposal, found, keys))
+        self._points.append(_Point(proposal, found, keys, victims))
         self._tell()
 
     def _take(self, result: Result) -> None:
@@ -128,8 +131,8 @@ class Board:
                 open_points.append(point)
                 continue
             found = [self.results.get(key) for key in point.keys]
-            for trial, result in zip(point.trials, found, strict=True):
-                self.on_trial(trial, result)
+            for trial, result, victim in zip(point.trials, found, point.victims, strict=True):
+                self.on_trial(trial, result, self.results.get(victim))
             done = [result.metrics for result in found if result is not None]
             self.proposer.tell(point.proposal, _mean(done) if len(done) == len(found) else None)
         self._points = open_points

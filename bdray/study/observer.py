@@ -41,9 +41,6 @@ class Observer:
         self._tracker.finish(
             job.key, status="FINISHED", metrics={f"test/{name}": v for name, v in result.metrics.items()}
         )
-        if job.stage.name == "victim":
-            self._results.add_victim(result)
-            self._results.write(finished=False)
 
     def fail(self, job: Job, reason: str) -> None:
         """A job failed for good."""
@@ -52,11 +49,13 @@ class Observer:
         self._tracker.finish(job.key, status="FAILED", reason=reason)
         self._results.failures.append({"trial": job.label, "reason": reason})
 
-    def trial(self, trial: Trial, result: Result | None) -> None:
+    def trial(self, trial: Trial, result: Result | None, victim: Result | None) -> None:
         """A trial of the study has ended."""
+        if victim is not None:
+            self._results.add_victim(trial, victim)
         if result is not None:
             self._results.add_trial(trial, result)
-        self._results.write(finished=False)
+        self._results.write()
 
     def interrupt(self, jobs: Iterable[Job]) -> None:
         """The study was stopped while these ran; running it again opens their runs again."""

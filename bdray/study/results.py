@@ -3,8 +3,6 @@
 import csv
 import json
 import os
-import platform
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from bdray import config
-from bdray.pipeline.provenance import provenance
+from bdray.pipeline.store import Manifest
 from bdray.report import study as study_file
 from bdray.study.plan import Result
 from bdray.study.spec import LoadedStudy, Trial
 
 Row = dict[str, Any]
+AFTER_VICTIM = ("defense", "evaluation")
+"""Parts of an experiment that a victim does not depend on."""
 HISTORY = ("loss", "clean_accuracy_top1", "attack_success_rate_top1", "train_seconds")
 
 
@@ -39,15 +39,16 @@ class ResultsFolder:
     failures: list[dict[str, str]] = field(default_factory=list)
     _rows: list[Row] = field(default_factory=list)
     _history: list[Row] = field(default_factory=list)
-    _started: float = field(default_factory=time.time)
+    _manifests: list[Manifest] = field(default_factory=list)
     _victims: set[str] = field(default_factory=set)
 
-    def add_victim(self, result: Result) -> None:
-        """Note a victim's own numbers: the row without a defense."""
+    def add_victim(self, trial: Trial, result: Result) -> None:
+        """Note a victim's own numbers, once: the row without a defense, at the axes that the victim depends on."""
         if result.job.key in self._victims:
             return
         self._victims.add(result.job.key)
-        self._add(result, dict.fromkeys(self.loaded.study.axes, ""), "none")
+        point = {path: "" if path.split(".")[0] in AFTER_VICTIM else value for path, value in trial.point.items()}
+        self._add(result, point, "none")
 
     def add_trial(self, trial: Trial, result: Result) -> None:
         """Note a finished trial."""
@@ -58,15 +59,16 @@ class ResultsFolder:
         """The files of the folder that reports are made from."""
         return tuple(self.folder / name for name in ("study.json", "results.csv", "history.csv"))
 
-    def write(self, *, finished: bool) -> None:
+    def write(self) -> None:
         """Bring the files up to date."""
         self.folder.mkdir(parents=True, exist_ok=True)
         _write_csv(self.folder / "results.csv", self._rows)
         _write_csv(self.folder / "history.csv", self._history)
-        text = json.dumps(self._study(finished), indent=1, ensure_ascii=False)
+        text = json.dumps(self._study(), indent=1, ensure_ascii=False)
         _replace(self.folder / "study.json", text)
 
     def _add(self, result: Result, point: Row, defense: str) -> None:
+        self._manifests.append(result.model)
         stage = result.job.stage
         common: Row = {"stage": stage.name, "key": result.job.key, "seed": stage.experiment.seed, **point}
         trigger = stage.experiment.attack.trigger.type
@@ -86,13 +88,12 @@ class ResultsFolder:
             terms = {name: value for name, value in epoch.items() if name.endswith("_loss")}
             self._history.append({**common, "epoch": int(epoch["epoch"]), **kept, **terms})
 
-    def _study(self, finished: bool) -> Row:
+    def _study(self) -> Row:
         study = self.loaded.study
         axes = [
             study_file.Axis(field=path, label=axis.name(path), values=list(axis.values or ()), names=dict(axis.names))
             for path, axis in study.axes.items()
         ]
-        now = time.time()
         written = study_file.Study(
             name=self.loaded.name,
             id=self.loaded.id,
@@ -107,19 +108,33 @@ class ResultsFolder:
             published=list(study.published),
             deviations=list(study.deviations),
             settings=self.loaded.base,
-            provenance={
-                **provenance(),
-                "host": platform.node(),
-                "started": datetime.fromtimestamp(self._started, UTC).isoformat(timespec="seconds"),
-                "finished": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds") if finished else None,
-                "wall_seconds": round(now - self._started, 1),
-            },
+            provenance=_provenance(self._manifests),
             planned_trials=self.planned_trials,
             failures=[study_file.Failure(**failure) for failure in self.failures],
             mlflow=dict(self.tracking),
         )
         tree: Row = config.dump(written)
         return tree
+
+
+def _provenance(manifests: list[Manifest]) -> Row:
+    """What computed the results, from the results themselves, so that a rerun that computes nothing changes nothing."""
+    if not manifests:
+        return {}
+    found: Row = {}
+    for name in ("commit", "python", "versions"):
+        values = [manifest[name] for manifest in manifests]
+        distinct = [value for index, value in enumerate(values) if value not in values[:index]]
+        found[name] = distinct[0] if len(distinct) == 1 else distinct
+    started = min(manifest["started"] for manifest in manifests)
+    ended = max(manifest["started"] + manifest["seconds"] for manifest in manifests)
+    return {
+        **found,
+        "workers": sorted({manifest["worker"].partition(":")[0] for manifest in manifests}),
+        "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
+        "finished": datetime.fromtimestamp(ended, UTC).isoformat(timespec="seconds"),
+        "training_seconds": round(sum(manifest["seconds"] for manifest in manifests), 1),
+    }
 
 
 def _write_csv(path: Path, rows: list[Row]) -> None:

@@ -51,7 +51,7 @@ def run(loaded: LoadedStudy, console: Console, say_plan: Callable[[Plan], None])
     with _tracker(loaded, folder, needs_ray=bool(known.missing) or not known.jobs) as tracker:
         links = {"uri": tracker.shown_uri, "command": tracker.ui_command()}
         results = ResultsFolder(folder, loaded, study.search.planned(study.axes) * len(study.seeds), links)
-        results.write(finished=False)
+        results.write()
         with progress(console, list(known.missing)) as screen:
             observer = Observer(loaded, screen, tracker, results)
             board = Board(loaded, proposer, store, observer.result, observer.fail, observer.trial)
@@ -60,7 +60,7 @@ def run(loaded: LoadedStudy, console: Console, say_plan: Callable[[Plan], None])
             except KeyboardInterrupt:
                 observer.interrupt(board.running.values())
                 raise
-        results.write(finished=True)
+        results.write()
         report = build(folder)
         tracker.log_files(None, (*report.files, *results.files), "report")
         tracker.finish_study(status="FAILED" if results.failures else "FINISHED")

@@ -1,0 +1,95 @@
+"""Combinations that no single field can judge are refused before anything is computed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bdray.exceptions import BdrayError, CheckpointError, ConfigError
+from bdray.pipeline.experiment import Experiment
+
+Make = Callable[..., Experiment]
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"victim.num_samples": 65}, "victim.num_samples: 65 samples were asked for, but the train split has 64."),
+    ({"defense.num_samples": 65}, "defense.num_samples: 65 samples were asked for, but the finetune split has 64."),
+    (
+        {"pretrain.recipe.batch_size": 65},
+        "pretrain.recipe.batch_size: a batch of 65 cannot be drawn from 64 samples. Lower it, or take more samples.",
+    ),
+    (
+        {"victim.num_samples": 40, "attack.num_poisoned": 8, "victim.recipe.batch_size": 41},
+        "victim.recipe.batch_size: a batch of 41 cannot be drawn from 40 samples. Lower it, or take more samples.",
+    ),
+    (
+        {"defense.num_samples": 16},
+        "defense.recipe.batch_size: a batch of 32 cannot be drawn from 16 samples. Lower it, or take more samples.",
+    ),
+    (
+        {"victim.num_samples": 32, "attack.num_poisoned": 33},
+        "attack.num_poisoned: 33 samples cannot be poisoned in a training set of 32. Choose at most 32.",
+    ),
+    ({"attack.poison_ratio": 0.1}, "attack: give exactly one of num_poisoned and poison_ratio."),
+    ({"attack.num_poisoned": None}, "attack: give exactly one of num_poisoned and poison_ratio."),
+    (
+        {"attack.trigger.size": 33},
+        "attack.trigger.size: a patch of 33 px does not fit an image of 32 px. Choose at most 32.",
+    ),
+    (
+        {"attack.caption_templates": ["a banana"]},
+        "attack.caption_templates: 'a banana' must hold {} exactly once.",
+    ),
+    (
+        {"model.weights": "base.safetensors"},
+        "pretrain: must be null where model.weights names a file to start from.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), REFUSED)
+def test_refuses_with_rule_and_numbers(make: Make, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        make(changes).check()
+    # The message is whole: where, what, which rule.
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "parts"),
+    [
+        ({"attack.target": "bananna"}, ConfigError, ["attack.target", "'bananna'", "banana"]),
+        ({"model.architecture": "scenes-nr"}, ConfigError, ["model.architecture", "'scenes-nr'", "'scenes-rn'"]),
+        ({"pretrain": None, "model.weights": "nowhere.safetensors"}, CheckpointError, ["nowhere.safetensors"]),
+    ],
+)
+def test_refuses_unknown_names(make: Make, changes: dict[str, Any], kind: type[BdrayError], parts: list[str]) -> None:
+    with pytest.raises(kind) as error:
+        make(changes).check()
+    # The message names the field, the value and what would do.
+    assert [part for part in parts if part not in str(error.value)] == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"pretrain": None},
+        {"attack.num_poisoned": 0},
+        {"attack.num_poisoned": 64},
+        {"attack.num_poisoned": None, "attack.poison_ratio": 1.0},
+        {"victim.num_samples": 64, "victim.recipe.batch_size": 64},
+        {"defense.num_samples": 32},
+    ],
+)
+def test_accepts_the_limits(make: Make, changes: dict[str, Any]) -> None:
+    # Whatever just fits is accepted; poisoning nothing is a control, not a mistake.
+    make(changes).check()
+
+
+def test_damaged_first_weights_are_refused(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "base.safetensors"
+    path.write_bytes(b"\x80\x04 a pickle, say")
+    with pytest.raises(CheckpointError, match="neither safetensors nor a torch zip file"):
+        # Before anything is computed, although nothing was loaded.
+        make({"pretrain": None, "model.weights": str(path)}).check()
