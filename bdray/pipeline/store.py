@@ -19,8 +19,8 @@ MANIFEST = "manifest.json"
 class Store:
     """Results of stages by key, in a local folder or under any URI that pyarrow reads (``s3://bucket/path``).
 
-    The manifest is written last, and files are only ever added, so two writers of one key are harmless and a reader
-    never sees half a result.
+    The manifest is written last, and files are only ever added under names that carry their hash, so two writers of one
+    key are harmless, also where a GPU gives each of them other last bits, and a reader never sees half a result.
     """
 
     def __init__(self, uri: str, cache: Path) -> None:
@@ -100,18 +100,19 @@ class Store:
         manifest = self.find(stage, key)
         if manifest is None or name not in manifest["files"]:
             raise StoreError(f"store {self.uri!r}: {stage} {key} has no file {name}.")
-        source = f"{_folder(stage, key)}/{name}"
+        expected = manifest["files"][name]["sha256"]
+        source = f"{_folder(stage, key)}/{_stored_name(name, expected)}"
         path = self._local / source if self._local is not None else self._cache / "store" / source
         try:
             if self._local is None and not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-                pyarrow.fs.copy_files(source, str(partial), self._fs, pyarrow.fs.LocalFileSystem())
-                os.replace(partial, path)
-            found = _sha256(path)
+                self._copy(source, path)
+            is_intact = _sha256(path) == expected
+            if not is_intact and self._local is None:  # the copy may be damaged where the store is not
+                self._copy(source, path)
+                is_intact = _sha256(path) == expected
         except OSError as error:
             raise StoreError(f"store {self.uri!r}: {source} cannot be read ({_one_line(error)}).") from error
-        if found != manifest["files"][name]["sha256"]:
+        if not is_intact:
             raise StoreError(
                 f"store {self.uri!r}: {source} is damaged: its hash is not the manifest's. Remove its folder to compute "
                 "it again."
@@ -126,7 +127,7 @@ class Store:
         try:
             self._fs.create_dir(folder, recursive=True)
             for name, path in files.items():
-                self._put(path.read_bytes(), f"{folder}/{name}")
+                self._put(path.read_bytes(), f"{folder}/{_stored_name(name, entries[name]['sha256'])}")
             self._put(json.dumps(manifest, indent=1, allow_nan=False).encode(), f"{folder}/{MANIFEST}")
         except OSError as error:
             raise StoreError(f"store {self.uri!r}: {folder} cannot be written ({_one_line(error)}).") from error
@@ -135,6 +136,13 @@ class Store:
     def workspace(self, stage: str, key: str) -> Path:
         """Local folder for the state of an unfinished stage; survives the process, not the stage's end."""
         return (self._local or self._cache) / "unfinished" / f"{stage}-{key}"
+
+    def _copy(self, source: str, path: Path) -> None:
+        """Bring a file of a remote store here, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+        pyarrow.fs.copy_files(source, str(partial), self._fs, pyarrow.fs.LocalFileSystem())
+        os.replace(partial, path)
 
     def _put(self, content: bytes, path: str) -> None:
         """Write a file so that it appears whole or not at all."""
@@ -147,6 +155,12 @@ class Store:
 
 def _folder(stage: str, key: str) -> str:
     return f"{stage}/{key}"
+
+
+def _stored_name(name: str, sha256: str) -> str:
+    """``model.safetensors`` as ``model-1f89bac7.safetensors``."""
+    path = Path(name)
+    return f"{path.stem}-{sha256[:8]}{path.suffix}"
 
 
 def _sha256(path: Path) -> str:

@@ -1,0 +1,64 @@
+"""Fill the README's generated blocks and pictures from a finished default study and the benchmarks' results.
+
+Usage: python scripts/update_readme.py .bdray [--live FILE]
+
+It takes the output folder of ``python -m bdray.study ablations/lambda2`` and, if the live table is to be shown too, a text
+capture of it (``tmux capture-pane -p``).
+"""
+
+import argparse
+import json
+import re
+import shutil
+from pathlib import Path
+
+from bdray.report import build
+from bdray.report.tables import Summary
+
+ROOT = Path(__file__).parents[1]
+STUDY = "ablations/lambda2"
+SPEED = {
+    "wall_seconds": "{} s from an empty store: base, 3 victims, 18 trials",
+    "rerun_seconds": "{} s to run it again, everything from the store",
+    "peak_memory_gb": "{} GB of memory at most, all processes together",
+    "training_over_slots_times_wall": "{} of the slots' time after the base is spent in training steps",
+    "median_seconds_between_trainings": "{} s between two trainings of a warm worker, final evaluation included",
+}
+
+
+def main() -> None:
+    """Rewrite README.md in place."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--live", type=Path)
+    options = parser.parse_args()
+    report = build(options.output / "studies" / STUDY)
+    shutil.copy(report.page.with_name("figure.png"), ROOT / "docs" / "lambda2.png")
+    blocks = {"table": markdown(report.summary), "finding": report.finding, "speed": speed()}
+    if options.live:
+        blocks["live"] = f"```text\n{options.live.read_text(encoding='utf-8').strip()}\n```"
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    for name, content in blocks.items():
+        pattern = rf"(<!-- begin:{name} -->\n).*?(<!-- end:{name} -->)"
+        text = re.sub(pattern, lambda found, content=content: f"{found[1]}{content}\n{found[2]}", text, flags=re.DOTALL)
+    readme.write_text(text, encoding="utf-8")
+
+
+def markdown(summary: Summary) -> str:
+    """The summary as a Markdown table."""
+    lines = [summary.header, ["---"] * len(summary.header), *summary.lines()]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def speed() -> str:
+    """What the benchmark of the default study measured."""
+    path = ROOT / "benchmarks" / "results" / f"default_study-{STUDY.replace('/', '-')}.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    lines = [f"* {text.format(found[name])}" for name, text in SPEED.items()]
+    head = f"Measured on {found['date']} with {found['cpus']} CPU cores by `benchmarks/default_study.py`:"
+    return "\n".join([head, "", *lines])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""The store: a key is finished if and only if its manifest is there, and what is read is what was written."""
+
+import json
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bdray.exceptions import StoreError
+from bdray.pipeline.store import MANIFEST, Manifest, Store
+
+KEY = "0123456789abcdef"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def store(root: Path, tmp_path: Path) -> Store:
+    return Store(str(root), tmp_path / "cache")
+
+
+def write(folder: Path, content: str) -> Mapping[str, Path]:
+    """A file to put into a store."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "model.safetensors"
+    path.write_text(content)
+    return {path.name: path}
+
+
+def save(store: Store, folder: Path, content: str = "weights", key: str = KEY) -> Manifest:
+    return store.save("defend", key, {"metrics": {"loss": 0.5}}, write(folder, content))
+
+
+def read(store: Store, key: str = KEY) -> str:
+    return store.fetch("defend", key, "model.safetensors").read_text()
+
+
+def test_what_was_saved_is_found(store: Store, tmp_path: Path) -> None:
+    # Nothing is there before.
+    assert store.find("defend", KEY) is None
+    saved = save(store, tmp_path / "made")
+    # Afterwards the manifest and the file are there, for this stage and key alone.
+    assert store.find("defend", KEY) == saved
+    assert saved["metrics"] == {"loss": 0.5}
+    assert saved["files"]["model.safetensors"]["bytes"] == 7
+    assert read(store) == "weights"
+    assert store.find("victim", KEY) is None
+    assert store.find("defend", KEY[::-1]) is None
+
+
+class Dying(Store):
+    """Dies before it writes the manifest."""
+
+    def _put(self, content: bytes, path: str) -> None:
+        if path.endswith(MANIFEST):
+            raise KeyboardInterrupt
+        super()._put(content, path)
+
+
+def test_without_its_manifest_a_stage_is_not_finished(root: Path, store: Store, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        save(Dying(str(root), tmp_path), tmp_path / "made")
+    # The files were written first, so half a result is no result.
+    assert [path for path in root.rglob("*") if path.is_file()] != []
+    assert store.find("defend", KEY) is None
+    with pytest.raises(StoreError, match="has no file"):
+        read(store)
+    save(store, tmp_path / "made")
+    # Doing it again completes it.
+    assert read(store) == "weights"
+
+
+class Overtaken(Store):
+    """Another writer of the same key comes in before the manifest is written."""
+
+    def _put(self, content: bytes, path: str) -> None:
+        if path.endswith(MANIFEST):
+            save(Store(self.uri, self._cache), self._cache / "other", "of the other")
+        super()._put(content, path)
+
+
+def test_two_writers_of_one_key_are_harmless(root: Path, store: Store, tmp_path: Path) -> None:
+    # On a GPU two trainings of one key differ in the last bits: whoever comes last, files and manifest fit together.
+    save(Overtaken(str(root), tmp_path / "cache"), tmp_path / "made", "of the first")
+    assert read(store) == "of the first"
+    threads = [
+        threading.Thread(target=save, args=(store, tmp_path / f"made {number}", f"weights {number}", f"{turn:016x}"))
+        for turn in range(10)
+        for number in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # Real threads, ten keys: each can be read and is that of one of its writers.
+    assert {read(store, f"{turn:016x}") for turn in range(10)} <= {f"weights {number}" for number in range(4)}
+
+
+def test_a_damaged_file_is_told(root: Path, store: Store, tmp_path: Path) -> None:
+    save(store, tmp_path / "made")
+    (path,) = root.rglob("model*")
+    path.write_text("wights")
+    with pytest.raises(StoreError) as error:
+        read(store)
+    # Where, what, and what to do.
+    assert str(root) in str(error.value)
+    assert "is damaged: its hash is not the manifest's. Remove its folder to compute it again." in str(error.value)
+    path.unlink()
+    with pytest.raises(StoreError, match="cannot be read"):
+        # A file that is gone is told too.
+        read(store)
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b""])
+def test_a_damaged_manifest_is_told(root: Path, store: Store, tmp_path: Path, content: bytes) -> None:
+    save(store, tmp_path / "made")
+    (root / "defend" / KEY / MANIFEST).write_bytes(content)
+    with pytest.raises(StoreError, match=rf"defend/{KEY}/manifest.json cannot be read .*Remove its folder"):
+        store.find("defend", KEY)
+
+
+def test_an_unwritable_store_is_refused_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(StoreError) as error:
+        Store(str(file / "store"), tmp_path).check_writable()
+    # Permissions mean nothing to root; a path below a file is unwritable for everyone.
+    assert str(file / "store") in str(error.value)
+    assert str(error.value).endswith("Give a place you may write with --store.")
+
+
+def test_a_store_that_does_not_exist_yet_is_empty_and_writable(root: Path, store: Store) -> None:
+    # To look into it does not create it, so that a dry run leaves nothing behind.
+    assert store.find("defend", KEY) is None
+    assert not root.exists()
+    store.check_writable()
+    # The probe is gone.
+    assert list(root.iterdir()) == []
+
+
+@pytest.mark.parametrize("uri", ["nowhere://bucket/path", "https://example.org/store", "s3:///"])
+def test_an_unknown_place_is_refused(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(StoreError) as error:
+        Store(uri, tmp_path)
+    assert f"store {uri!r}: is not a place that can be opened" in str(error.value)
+    assert "Give a folder or a URI such as s3://bucket/path." in str(error.value)
+
+
+def test_a_file_uri_is_the_folder(root: Path, store: Store, tmp_path: Path) -> None:
+    by_uri = Store(f"file://{root}", tmp_path / "cache")
+    save(by_uri, tmp_path / "made")
+    # The same place under both names, with no copies made.
+    assert read(store) == "weights"
+    assert by_uri.fetch("defend", KEY, "model.safetensors").is_relative_to(root)
+
+
+def test_a_relative_store_does_not_follow_the_working_folder(
+    root: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    relative = Store(root.name, tmp_path / "cache")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    save(relative, tmp_path / "made")
+    assert read(store) == "weights"
+
+
+class Remote(Store):
+    """A folder that is used as an object store is: over the wire, file by file."""
+
+    def __init__(self, root: Path, cache: Path) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        super().__init__(str(root), cache)
+        self._local = None
+
+
+def test_files_of_a_remote_store_are_copied_once(root: Path, tmp_path: Path) -> None:
+    remote = Remote(root, tmp_path / "cache")
+    save(remote, tmp_path / "made")
+    copy = remote.fetch("defend", KEY, "model.safetensors")
+    # The copy lies in the cache and is used again.
+    assert copy.is_relative_to(tmp_path / "cache")
+    assert copy.read_text() == "weights"
+    before = copy.stat().st_mtime_ns
+    assert remote.fetch("defend", KEY, "model.safetensors").stat().st_mtime_ns == before
+    # An unfinished stage's state is local too.
+    assert remote.workspace("defend", KEY).is_relative_to(tmp_path / "cache")
+
+
+def test_a_damaged_copy_of_a_remote_file_is_made_anew(root: Path, tmp_path: Path) -> None:
+    remote = Remote(root, tmp_path / "cache")
+    save(remote, tmp_path / "made")
+    remote.fetch("defend", KEY, "model.safetensors").write_text("wights")
+    # The store itself is fine, so nobody has to be bothered.
+    assert remote.fetch("defend", KEY, "model.safetensors").read_text() == "weights"
+
+
+def test_a_manifest_is_plain_json_without_nan(store: Store, root: Path, tmp_path: Path) -> None:
+    save(store, tmp_path / "made")
+    found: dict[str, Any] = json.loads((root / "defend" / KEY / MANIFEST).read_text())
+    # Everyone can read it.
+    assert found["key"] == KEY
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        store.save("defend", KEY[::-1], {"metrics": {"loss": float("nan")}}, {})
+    # And what is not a number is no result.
+    assert store.find("defend", KEY[::-1]) is None
