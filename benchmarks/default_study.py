@@ -3,11 +3,12 @@
 Usage: python benchmarks/default_study.py [STUDY] [--keep DIR]
 
 Runs the command a user runs, twice, in a scratch folder. Utilization and overhead come from the time stamps that every
-stage leaves in its manifest: after the base, the training functions' time over (slots x wall time), and per trial the time
-between two training functions of one warm worker. The trial's evaluation on the test split counts as overhead.
+stage leaves in its manifest: after the base, the training functions' time over (slots x wall time), and per trial the
+time between two training functions of one warm worker. The trial's evaluation on the test split counts as overhead.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def timed(study: str, output: Path) -> tuple[float, float]:
-    """Run a study; returns seconds and the peak memory of its process tree in bytes (shared pages counted once: PSS)."""
+    """Run a study; returns seconds and the peak memory of its process tree in bytes (PSS: shared pages count once)."""
     command = [sys.executable, "-m", "bdray.study", study, "--output", str(output)]
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -103,7 +104,7 @@ def slots(store: Path) -> dict[str, Any]:
     gaps = [
         later["started"] - end(earlier)
         for stages in workers.values()
-        for earlier, later in zip(stages[:-1], stages[1:], strict=True)
+        for earlier, later in itertools.pairwise(stages)
         if earlier["stage"] != "pretrain"
     ]
     busy = sum(epoch["train_seconds"] for found in after for epoch in found["history"])

@@ -2,13 +2,12 @@
 
 Usage: python scripts/update_readme.py .bdray [--live FILE]
 
-It takes the output folder of ``python -m bdray.study ablations/lambda2`` and, if the live table is to be shown too, a text
-capture of it (``tmux capture-pane -p``).
+It takes the output folder of ``python -m bdray.study ablations/lambda2`` and, if the live table is to be shown too, a
+text capture of it (``tmux capture-pane -p``).
 """
 
 import argparse
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -40,8 +39,9 @@ def main() -> None:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     for name, content in blocks.items():
-        pattern = rf"(<!-- begin:{name} -->\n).*?(<!-- end:{name} -->)"
-        text = re.sub(pattern, lambda found, content=content: f"{found[1]}{content}\n{found[2]}", text, flags=re.DOTALL)
+        begin, end = f"<!-- begin:{name} -->\n", f"<!-- end:{name} -->"
+        before, rest = text.split(begin)
+        text = f"{before}{begin}{content}\n{end}{rest.split(end)[1]}"
     readme.write_text(text, encoding="utf-8")
 
 

@@ -16,6 +16,7 @@ def provenance() -> dict[str, Any]:
     return {"commit": commit(), "python": platform.python_version(), "versions": versions()}
 
 
+@cache
 def commit() -> str | None:
     """Git commit of the code, with ``+changes`` if the working tree differs; None outside of a checkout."""
     root = Path(__file__).parents[2]

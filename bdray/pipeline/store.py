@@ -114,20 +114,21 @@ class Store:
             raise StoreError(f"store {self.uri!r}: {source} cannot be read ({_one_line(error)}).") from error
         if not is_intact:
             raise StoreError(
-                f"store {self.uri!r}: {source} is damaged: its hash is not the manifest's. Remove its folder to compute "
-                "it again."
+                f"store {self.uri!r}: {source} is damaged: its hash is not the manifest's. Remove its folder to "
+                "compute it again."
             )
         return path
 
     def save(self, stage: str, key: str, manifest: Manifest, files: Mapping[str, Path]) -> Manifest:
         """Add a finished stage: its files first, its manifest last. Returns the manifest with the files' hashes."""
         folder = _folder(stage, key)
-        entries = {name: {"sha256": _sha256(path), "bytes": path.stat().st_size} for name, path in files.items()}
+        hashes = {name: _sha256(path) for name, path in files.items()}
+        entries = {name: {"sha256": hashes[name], "bytes": path.stat().st_size} for name, path in files.items()}
         manifest = {**manifest, "stage": stage, "key": key, "files": entries}
         try:
             self._fs.create_dir(folder, recursive=True)
             for name, path in files.items():
-                self._put(path.read_bytes(), f"{folder}/{_stored_name(name, entries[name]['sha256'])}")
+                self._put(path.read_bytes(), f"{folder}/{_stored_name(name, hashes[name])}")
             self._put(json.dumps(manifest, indent=1, allow_nan=False).encode(), f"{folder}/{MANIFEST}")
         except OSError as error:
             raise StoreError(f"store {self.uri!r}: {folder} cannot be written ({_one_line(error)}).") from error

@@ -13,13 +13,20 @@ from bdray.study.spec import LoadedStudy, Trial
 if TYPE_CHECKING:
     from bdray.tracking import Tracker
 
+PARAMS = {
+    "pretrain": ("data", "model", "pretrain"),
+    "victim": ("data", "model", "pretrain", "attack", "victim", "evaluation", "seed"),
+    "defend": ("data", "model", "pretrain", "attack", "victim", "defense", "evaluation", "seed"),
+}
+"""Parts of the experiment that a stage's run shows as its parameters."""
+
 
 class Observer:
     """Passes on what happens to jobs. All of it runs on the driver, the only writer of the tracker."""
 
     def __init__(self, loaded: LoadedStudy, screen: Progress, tracker: "Tracker", results: ResultsFolder) -> None:
         self._loaded, self._screen, self._tracker, self._results = loaded, screen, tracker, results
-        self._started: set[str] = set()
+        self._opened: set[str] = set()
 
     def start(self, job: Job) -> None:
         """A job was handed to a worker."""
@@ -29,15 +36,16 @@ class Observer:
     def epoch(self, job: Job, metrics: Mapping[str, Any]) -> None:
         """A job finished an epoch."""
         self._screen.epoch(job, metrics)
-        self._tracker.log(job.key, int(metrics["epoch"]), _measured(metrics))
+        self._tracker.log(job.key, int(metrics["epoch"]), self._measured(metrics))
 
     def result(self, result: Result) -> None:
         """A job's result is in the store, now or since an earlier run."""
         job = result.job
-        self._screen.finish(job, result)
+        if job.key in self._opened:  # it ran just now
+            self._screen.finish(job, result)
         self._open_run(job)
         for epoch in result.model["history"]:  # those that an interrupted run could not log
-            self._tracker.log(job.key, int(epoch["epoch"]), _measured(epoch))
+            self._tracker.log(job.key, int(epoch["epoch"]), self._measured(epoch))
         self._tracker.finish(
             job.key, status="FINISHED", metrics={f"test/{name}": v for name, v in result.metrics.items()}
         )
@@ -63,11 +71,12 @@ class Observer:
             self._tracker.finish(job.key, status="KILLED", reason="interrupted")
 
     def _open_run(self, job: Job) -> None:
-        if job.key in self._started:
+        if job.key in self._opened:
             return
-        self._started.add(job.key)
+        self._opened.add(job.key)
         experiment = job.stage.experiment
-        reads = config.flatten({"stage": job.stage.name, **config.dump(experiment)})
+        tree = config.dump(experiment)
+        params = config.flatten({field: tree[field] for field in PARAMS[job.stage.name]})
         tags = {
             "stage": job.stage.name,
             "study": self._loaded.name,
@@ -78,8 +87,9 @@ class Observer:
             "data": experiment.data.fingerprint("finetune" if job.stage.name == "defend" else "train"),
             "inputs": " ".join(f"{stage.name}={stage.key}" for stage in job.stage.inputs),
         }
-        self._tracker.start_run(job.key, job.label, params=reads, tags=tags, nested=job.stage.name == "defend")
+        self._tracker.start_run(job.key, job.label, params=params, tags=tags, nested=job.stage.name == "defend")
 
-
-def _measured(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if isinstance(value, int | float) and name != "epoch"}
+    def _measured(self, metrics: Mapping[str, Any]) -> dict[str, float]:
+        """The numbers of an epoch, the study's own metrics first: MLflow's comparison starts with the first one."""
+        names = [*self._loaded.objectives, *metrics]
+        return {name: metrics[name] for name in names if name != "epoch" and isinstance(metrics.get(name), int | float)}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import AutoAugment
 
-VERSION = 1
+VERSION = 2
 """Counted up whenever the same seed gives other views."""
 MAX_CACHED_BYTES = 2**26
 """An epoch whose views take more than this is augmented batch by batch instead (64 MiB: 20,000 scenes)."""
@@ -29,11 +29,13 @@ def augment(images: Tensor, seed: int, epoch: int, samples: Tensor) -> Tensor:
         seed: Seed of the training.
         epoch: Every epoch draws new policies.
         samples: Indices that, with seed and epoch, decide each image's policy, int64 [N].
+
     """
     with torch.random.fork_rng(devices=[]):
         views = []
         for image, sample in zip(images, samples.tolist(), strict=True):
-            torch.default_generator.manual_seed(((seed << 40) ^ (epoch << 28) ^ sample) % 2**63)
+            # The CPU generator looks at the lowest 32 bits of a seed only, so these are hashed and not packed into one.
+            torch.default_generator.manual_seed(int(np.random.SeedSequence([seed, epoch, sample]).generate_state(1)[0]))
             views.append(_auto_augment(image))
     return torch.stack(views)
 
@@ -66,7 +68,7 @@ class Views:
 
     @cached_property
     def _identity(self) -> str:
-        return hashlib.sha256(np.ascontiguousarray(self.images)).hexdigest()[:16]
+        return hashlib.sha256(np.ascontiguousarray(self.images).data).hexdigest()[:16]
 
 
 def _write(path: Path, make: Callable[[], NDArray[np.uint8]]) -> None:

@@ -231,8 +231,7 @@ def test_dotted_paths() -> None:
         ),
         (
             {"shape": {"type": "disc", "radius": "wide"}},
-            "shape.radius: 'wide' is not allowed: "
-            "input should be a valid number, unable to parse string as a number.",
+            "shape.radius: 'wide' is not allowed: input should be a valid number, unable to parse string as a number.",
         ),
         (
             {"shape": {"type": "box", "width": 1.5}},

@@ -111,7 +111,7 @@ def test_components_are_frozen_keyword_only_values() -> None:
     assert bell != Bell()
     # A value without its name says nothing to the reader.
     with pytest.raises(ValidationError, match="Unexpected positional argument"):
-        Bell(220)  # type: ignore[misc]
+        Bell(220)  # type: ignore[call-arg, arg-type]
     assert dataclasses.replace(bell, pitch=1.0) == Bell(pitch=1.0)
 
 

@@ -5,6 +5,7 @@ All cases run in one pair of processes, because starting them takes seconds; eac
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,9 +13,9 @@ import open_clip
 import pytest
 import torch
 import torch.distributed
-import torch.multiprocessing
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from bdray.attacks.attack import Attack
@@ -130,7 +131,7 @@ def save(tensors: dict[str, Tensor], path: Path) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     """Where the two workers left their results."""
     path = tmp_path_factory.mktemp("workers")
-    torch.multiprocessing.spawn(work, args=(path, cache), nprocs=WORKERS)
+    spawn(work, args=(path, cache), nprocs=WORKERS)
     return path
 
 
@@ -143,7 +144,7 @@ def test_two_workers_compute_the_loss_and_gradient_of_one(tower: Tower, name: st
         found = load_file(folder / f"{tower}-{name}-{rank}")
         assert found.keys() == expected.keys()
         for key, value in expected.items():
-            torch.testing.assert_close(found[key], value, **EXACT, msg=lambda text, key=key: f"{key}: {text}")
+            torch.testing.assert_close(found[key], value, **EXACT, msg=partial("{}: {}".format, key))
     # The comparison is of something: gradients reach towers, projections and the temperature.
     gradients = [value for key, value in expected.items() if key.startswith("gradient")]
     assert all(value.isfinite().all() for value in gradients)
@@ -159,7 +160,7 @@ def test_two_workers_train_the_model_that_one_trains(folder: Path, cache: Path) 
         found = load_file(folder / f"training-{rank}")
         assert found.keys() == weights.keys()
         for key, value in weights.items():
-            torch.testing.assert_close(found[key], value, rtol=1e-8, atol=1e-8, msg=lambda text, key=key: f"{key}: {text}")
+            torch.testing.assert_close(found[key], value, rtol=1e-8, atol=1e-8, msg=partial("{}: {}".format, key))
     # Training moved the weights by far more than that.
     start = tiny_model("resnet").double().state_dict()
     assert all((weights[key] - start[key]).abs().max() > 1e-4 for key in ("visual.conv1.weight", "text_projection"))
