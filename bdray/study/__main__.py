@@ -140,7 +140,7 @@ def _say_plan(loaded: LoadedStudy, known: Any, console: Console) -> None:
             f"{points} points x {len(study.seeds)} seeds, chosen by {study.search.type} as it goes", highlight=False
         )
         return
-    slots = loaded.runtime.cpus or len(os.sched_getaffinity(0))
+    slots = loaded.runtime.expected_slots
     work = sum(images(job) for job in known.missing)
     pace = _pace(loaded, known) or IMAGES_PER_SECOND
     base = max((images(job) for job in known.missing if job.stage.name == "pretrain"), default=0)

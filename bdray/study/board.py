@@ -38,6 +38,9 @@ class Board:
     """Called with the reason for every job that failed or cannot be run for a failed input."""
     on_trial: Callable[[Trial, Result | None, Result | None], None]
     """Called once for every trial with its result and its victim's; None for what failed."""
+    max_open: int | None = None
+    """Trials that may be open when another point is asked for, so that a search chooses its last points by what its first
+    ones gave. None asks for all at once, which suits a grid."""
     waiting: dict[str, Job] = field(default_factory=dict)
     running: dict[str, Job] = field(default_factory=dict)
     results: dict[str, Result] = field(default_factory=dict)
@@ -54,13 +57,17 @@ class Board:
                 job = max(ready, key=lambda job: (self._upstream(job), images(job)))
                 self.running[job.key] = self.waiting.pop(job.key)
                 return job
-            if self._exhausted:
+            if self._exhausted or self._is_full:
                 return None
             proposal = self.proposer.ask()
             if proposal is None:
                 self._exhausted = True
                 return None
             self._add(proposal)
+
+    @property
+    def _is_full(self) -> bool:
+        return self.max_open is not None and sum(len(point.trials) for point in self._points) >= self.max_open
 
     @property
     def is_finished(self) -> bool:
@@ -104,8 +111,8 @@ class Board:
                 result = job.find(self.store)
                 if result is not None:
                     self._take(result)
-                elif any(key in self.failures for key in job.needs):
-                    self._fail(job, "needs a stage that failed")
+                elif broken := [key for key in job.needs if key in self.failures]:
+                    self._fail(job, f"needs a stage that failed: {self.failures[broken[0]]}")
                 else:
                     self.waiting[job.key] = job
         self._points.append(_Point(proposal, found, keys, victims))

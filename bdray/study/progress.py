@@ -36,9 +36,9 @@ class Progress(Protocol):
         ...
 
 
-def progress(console: Console, missing: list[Job]) -> "LiveTable | PlainLines":
+def progress(console: Console, missing: list[Job], slots: int) -> "LiveTable | PlainLines":
     """The live table for people, plain lines for logs."""
-    return LiveTable(console, missing) if console.is_terminal else PlainLines(console, len(missing))
+    return LiveTable(console, missing, slots) if console.is_terminal else PlainLines(console, len(missing))
 
 
 @dataclass
@@ -64,8 +64,9 @@ class _Line:
 class LiveTable:
     """Rich table that is redrawn in place."""
 
-    def __init__(self, console: Console, missing: list[Job]) -> None:
+    def __init__(self, console: Console, missing: list[Job], slots: int) -> None:
         self._lines = {job.key: _Line(job) for job in missing}
+        self._slots = slots
         self._began = time.monotonic()
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
 
@@ -107,7 +108,7 @@ class LiveTable:
     def _render(self) -> Table:
         done = sum(line.state == "done" for line in self._lines.values())
         elapsed = time.monotonic() - self._began
-        title = f"{done} of {len(self._lines)} stages done, {_clock(elapsed)} elapsed{self._forecast(elapsed)}"
+        title = f"{done} of {len(self._lines)} stages done, {_clock(elapsed)} elapsed{self._forecast()}"
         table = Table(
             title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
         )
@@ -126,10 +127,12 @@ class LiveTable:
         ended = [line for line in lines if line.state in ("done", "failed")]
         return [*ended[len(running) - MAX_ROWS :], *running] if len(running) < MAX_ROWS else running[:MAX_ROWS]
 
-    def _forecast(self, elapsed: float) -> str:
+    def _forecast(self) -> str:
+        """Time left, by the images that the slots passed through the model in the time that they were busy."""
         done = sum(images(line.job) * _share(line) for line in self._lines.values())
         left = sum(images(line.job) * (1 - _share(line)) for line in self._lines.values())
-        return f", about {_clock(elapsed * left / done)} left" if done and left else ""
+        busy = sum(line.seconds for line in self._lines.values() if line.state in ("running", "done"))
+        return f", about {_clock(busy * left / done / self._slots)} left" if done and left else ""
 
 
 class PlainLines:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,16 +38,13 @@ class ResultsFolder:
     tracking: Mapping[str, str] = field(default_factory=dict)
     """How to open the tracker, for the report."""
     failures: list[dict[str, str]] = field(default_factory=list)
-    _rows: list[Row] = field(default_factory=list)
-    _history: list[Row] = field(default_factory=list)
-    _manifests: list[Manifest] = field(default_factory=list)
-    _victims: set[str] = field(default_factory=set)
+    _rows: dict[tuple[Any, ...], Row] = field(default_factory=dict)
+    """By key and point: a search may propose a point again, and several points may share a victim."""
+    _history: dict[tuple[Any, ...], list[Row]] = field(default_factory=dict)
+    _manifests: dict[str, Manifest] = field(default_factory=dict)
 
     def add_victim(self, trial: Trial, result: Result) -> None:
         """Note a victim's own numbers, once: the row without a defense, at the axes that the victim depends on."""
-        if result.job.key in self._victims:
-            return
-        self._victims.add(result.job.key)
         point = {path: "" if path.split(".")[0] in AFTER_VICTIM else value for path, value in trial.point.items()}
         self._add(result, point, "none")
 
@@ -62,31 +60,40 @@ class ResultsFolder:
     def write(self) -> None:
         """Bring the files up to date."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        _write_csv(self.folder / "results.csv", self._rows)
-        _write_csv(self.folder / "history.csv", self._history)
+        ordered = sorted(self._rows, key=lambda identity: self._place(self._rows[identity]))
+        _write_csv(self.folder / "results.csv", [self._rows[identity] for identity in ordered])
+        _write_csv(self.folder / "history.csv", [row for identity in ordered for row in self._history[identity]])
         text = json.dumps(self._study(), indent=1, ensure_ascii=False)
         _replace(self.folder / "study.json", text)
 
+    def _place(self, row: Row) -> tuple[Any, ...]:
+        """Victims first, then by point and seed: the order in which trials happened to end must not show."""
+        axes = self.loaded.study.axes.items()
+        point = [axis.place(row[path]) if row[path] != "" else -math.inf for path, axis in axes]
+        return row["stage"] != "victim", point, row["seed"]
+
     def _add(self, result: Result, point: Row, defense: str) -> None:
-        self._manifests.append(result.model)
+        identity = (result.job.key, *point.values())
+        if identity in self._rows:
+            return
+        self._manifests[result.job.key] = result.model
         stage = result.job.stage
         common: Row = {"stage": stage.name, "key": result.job.key, "seed": stage.experiment.seed, **point}
         trigger = stage.experiment.attack.trigger.type
         seconds = sum(epoch.get("train_seconds", 0.0) for epoch in result.model["history"])
-        self._rows.append(
-            {
-                **common,
-                "status": "done",
-                "attack": trigger,
-                "defense": defense,
-                **result.metrics,
-                "train_seconds": seconds,
-            }
-        )
+        self._rows[identity] = {
+            **common,
+            "status": "done",
+            "attack": trigger,
+            "defense": defense,
+            **result.metrics,
+            "train_seconds": seconds,
+        }
+        history = self._history[identity] = []
         for epoch in result.model["history"]:
             kept = {name: epoch[name] for name in HISTORY if name in epoch}
             terms = {name: value for name, value in epoch.items() if name.endswith("_loss")}
-            self._history.append({**common, "epoch": int(epoch["epoch"]), **kept, **terms})
+            history.append({**common, "epoch": int(epoch["epoch"]), **kept, **terms})
 
     def _study(self) -> Row:
         study = self.loaded.study
@@ -108,7 +115,7 @@ class ResultsFolder:
             published=list(study.published),
             deviations=list(study.deviations),
             settings=self.loaded.base,
-            provenance=_provenance(self._manifests),
+            provenance=_provenance(list(self._manifests.values())),
             planned_trials=self.planned_trials,
             failures=[study_file.Failure(**failure) for failure in self.failures],
             mlflow=dict(self.tracking),

@@ -18,6 +18,7 @@ from bdray.study.observer import Observer
 from bdray.study.plan import Plan, plan
 from bdray.study.progress import progress
 from bdray.study.results import ResultsFolder, results_folder
+from bdray.study.space import probes
 from bdray.study.spec import LoadedStudy
 
 if TYPE_CHECKING:
@@ -52,9 +53,10 @@ def run(loaded: LoadedStudy, console: Console, say_plan: Callable[[Plan], None])
         links = {"uri": tracker.shown_uri, "command": tracker.ui_command()}
         results = ResultsFolder(folder, loaded, study.search.planned(study.axes) * len(study.seeds), links)
         results.write()
-        with progress(console, list(known.missing)) as screen:
+        with progress(console, list(known.missing), loaded.runtime.expected_slots) as screen:
             observer = Observer(loaded, screen, tracker, results)
             board = Board(loaded, proposer, store, observer.result, observer.fail, observer.trial)
+            board.max_open = None if known.jobs else 1
             try:
                 _run_jobs(board, observer, loaded)
             except KeyboardInterrupt:
@@ -68,10 +70,16 @@ def run(loaded: LoadedStudy, console: Console, say_plan: Callable[[Plan], None])
 
 
 def known_plan(loaded: LoadedStudy, store: Store) -> Plan:
-    """The plan of all points that are known beforehand: all of a grid, none of a search."""
+    """The plan of all points that are known beforehand: all of a grid, none of a search, whose ends are checked.
+
+    Raises:
+        BdrayError: If a point does not make an experiment that can run.
+    """
     from bdray.study.search.grid import Grid
 
     if not isinstance(loaded.study.search, Grid):
+        for point in probes(loaded.study.axes):
+            loaded.trial(point, loaded.study.seeds[0]).experiment.check()
         return plan(loaded, (), store)
     proposer = loaded.study.search.open(loaded.study.axes, loaded.objectives, Path())
     return plan(loaded, iter(proposer.ask, None), store)
@@ -112,4 +120,5 @@ def _run_jobs(board: Board, observer: Observer, loaded: LoadedStudy) -> None:
     from bdray.study.cluster import cluster
 
     with cluster(loaded.runtime) as slots:
+        board.max_open = board.max_open and slots
         queue.run(board, first, observer, loaded.runtime, slots)

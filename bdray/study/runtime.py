@@ -1,5 +1,6 @@
 """Where and how a study runs. Nothing in here changes a result, so nothing in here is hashed."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -50,13 +51,26 @@ class Runtime:
 
     @property
     def store_uri(self) -> str:
-        """The store that is used."""
-        return self.store or str(self.output.absolute() / "store")
+        """The store that is used; absolute, for workers need not share the driver's working folder."""
+        if self.store is None:
+            return str(self.output.absolute() / "store")
+        return self.store if "://" in self.store else str(Path(self.store).expanduser().absolute())
 
     @property
     def tracking(self) -> str:
         """The MLflow URI that is used."""
         return self.tracking_uri or f"sqlite:///{self.output.absolute() / 'mlflow.db'}"
+
+    @property
+    def expected_slots(self) -> int:
+        """Trials that a local Ray runs at once; what a cluster holds is known only when it answers."""
+        return max(
+            1,
+            int(
+                (self.cpus or len(os.sched_getaffinity(0)))
+                // (self.training.cpus_per_worker * self.training.num_workers)
+            ),
+        )
 
     @property
     def cache(self) -> Path:

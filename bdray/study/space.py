@@ -1,7 +1,7 @@
 """The knobs that a study turns."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from pydantic import Field, model_validator
@@ -36,6 +36,8 @@ class Axis:
         if self.values is not None:
             if self.low is not None or self.high is not None:
                 raise ValueError("give values, or low and high, not both")
+            if len(set(self.values)) != len(self.values):
+                raise ValueError("every value must be given once")
             return self
         if self.low is None or self.high is None:
             raise ValueError("give values, or both low and high")
@@ -43,9 +45,20 @@ class Axis:
             raise ValueError("low must be below high, and above 0 on a logarithmic scale")
         return self
 
+    def place(self, value: Any) -> float:
+        """Where a value stands among the others."""
+        return float(value) if self.values is None else self.values.index(value)
+
     def name(self, path: str) -> str:
         """The label, or the last part of the knob's path."""
         return self.label or path.rpartition(".")[2]
+
+
+def probes(axes: Mapping[str, Axis]) -> Iterator[Point]:
+    """A few points that, between them, hold every value and both ends of every range."""
+    columns = {path: axis.values or (axis.low, axis.high) for path, axis in axes.items()}
+    for index in range(max(map(len, columns.values()), default=1)):
+        yield {path: column[min(index, len(column) - 1)] for path, column in columns.items()}
 
 
 def show(value: Any) -> str:

@@ -174,16 +174,22 @@ def load(
     return loaded
 
 
-def _base(folder: Path, name: str, source: str) -> Tree:
-    """A base experiment; it may name a base of its own."""
+def _base(folder: Path, name: str, source: str, above: tuple[str, ...] = ()) -> Tree:
+    """A base experiment; it may name a base of its own. ``above`` holds the bases that led here."""
     known = {
         path.relative_to(folder / "base").with_suffix("").as_posix(): path for path in (folder / "base").rglob("*.yaml")
     }
     if name not in known:
         raise ConfigError(f"{source}: base {name!r}: there is no such base. {config.did_you_mean(name, known)}")
+    if name in above:
+        raise ConfigError(
+            f"{source}: base {name!r}: leads back to itself ({' > '.join((*above, name))}). Break the circle."
+        )
     tree = config.read_yaml(known[name])
     below = tree.pop("base", None)
-    return config.merge(_base(folder, str(below), str(known[name])), tree) if below is not None else tree
+    if below is None:
+        return tree
+    return config.merge(_base(folder, str(below), str(known[name]), (*above, name)), tree)
 
 
 def _check(loaded: LoadedStudy) -> None:
@@ -191,6 +197,8 @@ def _check(loaded: LoadedStudy) -> None:
     study.search.check(study.axes, loaded.objectives)
     if launch.nested and launch.gpus_per_worker % 1:
         raise ConfigError("training.gpus_per_worker: a fraction of a GPU needs training.num_workers=1.")
+    if "seed" in study.axes:
+        raise ConfigError("axes.seed: would be overwritten, for every point runs with each of the seeds. Use seeds.")
     if len(set(study.seeds)) != len(study.seeds):
         raise ConfigError(f"seeds: every seed must be given once, not {list(study.seeds)}.")
 
