@@ -18,8 +18,9 @@ import pkgutil
 from abc import ABC
 from typing import Any, ClassVar, TypeAlias, TypeVar, cast, dataclass_transform
 
-from pydantic import ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.dataclasses import dataclass
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 T = TypeVar("T")
@@ -70,6 +71,17 @@ class Component(ABC):
             return handler(source)
         choices = {name: handler.generate_schema(member) for name, member in cls.members().items()}
         return core_schema.tagged_union_schema(choices, discriminator="type", from_attributes=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Describe inherited fields too; pydantic reads the docstrings of the class itself only."""
+        described = handler(schema)
+        properties = handler.resolve_ref_schema(described).get("properties", {})
+        for base in cls.__mro__:
+            for name, field in vars(base).get("__pydantic_fields__", {}).items():
+                if field.description and name in properties:
+                    properties[name].setdefault("description", field.description)
+        return described
 
 
 def _subclasses(cls: type[T]) -> list[type[T]]:

@@ -1,14 +1,10 @@
-"""For tests, ours and those of your own components: models and data that are tiny, and an example of every component."""
+"""For tests, ours and those of your own components: tiny models and data, and an example of every component."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bdray import config
-from bdray.data.base import Dataset
 from bdray.data.scenes import Scenes
-from bdray.evaluation.metrics.base import Features, Metric
 from bdray.models.clip import ARCHITECTURES
 from bdray.registry import Component
 from bdray.training.optim import Recipe

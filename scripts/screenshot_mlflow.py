@@ -35,8 +35,8 @@ def main() -> None:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", f"sqlite:///{output / 'mlflow.db'}"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    light = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    server = subprocess.Popen(command, env={**os.environ, **light}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    light = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    server = subprocess.Popen(command, env=light, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         page = comparison(f"http://127.0.0.1:{port}")
         with tempfile.TemporaryDirectory() as profile:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from bdray import config
 from bdray.attacks.poisoning import Poisoning
 from bdray.attacks.triggers.base import Trigger
 from bdray.data.base import Dataset
@@ -43,8 +44,8 @@ class Attack:
                 has no place for the target, or the trigger does not fit the images.
         """
         if self.target not in data.class_names():
-            known = ", ".join(data.class_names()[:20])
-            raise ConfigError(f"attack.target: no class is named {self.target!r}. Classes: {known}.")
+            hint = config.did_you_mean(self.target, data.class_names())
+            raise ConfigError(f"attack.target: no class is named {self.target!r}. {hint}")
         if (self.num_poisoned is None) == (self.poison_ratio is None):
             raise ConfigError("attack: give exactly one of num_poisoned and poison_ratio.")
         if self.count(num_samples) > num_samples:

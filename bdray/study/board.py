@@ -39,8 +39,8 @@ class Board:
     on_trial: Callable[[Trial, Result | None, Result | None], None]
     """Called once for every trial with its result and its victim's; None for what failed."""
     max_open: int | None = None
-    """Trials that may be open when another point is asked for, so that a search chooses its last points by what its first
-    ones gave. None asks for all at once, which suits a grid."""
+    """Trials that may be open when another point is asked for, so that a search chooses its last points by what its
+    first ones gave. None asks for all at once, which suits a grid."""
     waiting: dict[str, Job] = field(default_factory=dict)
     running: dict[str, Job] = field(default_factory=dict)
     results: dict[str, Result] = field(default_factory=dict)
@@ -67,7 +67,9 @@ class Board:
 
     @property
     def _is_full(self) -> bool:
-        return self.max_open is not None and sum(len(point.trials) for point in self._points) >= self.max_open
+        keys = [key for point in self._points for key in point.keys]
+        is_open = [key not in self.results and key not in self.failures for key in keys]
+        return self.max_open is not None and sum(is_open) >= self.max_open
 
     @property
     def is_finished(self) -> bool:

@@ -41,8 +41,7 @@ class Observer:
     def result(self, result: Result) -> None:
         """A job's result is in the store, now or since an earlier run."""
         job = result.job
-        if job.key in self._opened:  # it ran just now
-            self._screen.finish(job, result)
+        self._screen.finish(job, result)
         self._open_run(job)
         for epoch in result.model["history"]:  # those that an interrupted run could not log
             self._tracker.log(job.key, int(epoch["epoch"]), self._measured(epoch))
@@ -57,6 +56,10 @@ class Observer:
         self._tracker.finish(job.key, status="FAILED", reason=reason)
         self._results.failures.append({"trial": job.label, "reason": reason})
 
+    def trace(self, job: Job, traceback: str) -> None:
+        """Keep the traceback of a failure that nobody foresaw, for whoever has to mend it."""
+        self._results.add_traceback(job.label, traceback)
+
     def trial(self, trial: Trial, result: Result | None, victim: Result | None) -> None:
         """A trial of the study has ended."""
         if victim is not None:
@@ -65,10 +68,11 @@ class Observer:
             self._results.add_trial(trial, result)
         self._results.write()
 
-    def interrupt(self, jobs: Iterable[Job]) -> None:
+    def interrupt(self, jobs: Iterable[Job], reason: str) -> None:
         """The study was stopped while these ran; running it again opens their runs again."""
         for job in jobs:
-            self._tracker.finish(job.key, status="KILLED", reason="interrupted")
+            if job.key in self._opened:
+                self._tracker.finish(job.key, status="KILLED", reason=reason)
 
     def _open_run(self, job: Job) -> None:
         if job.key in self._opened:

@@ -38,7 +38,7 @@ class Progress(Protocol):
 
 def progress(console: Console, missing: list[Job], slots: int) -> "LiveTable | PlainLines":
     """The live table for people, plain lines for logs."""
-    return LiveTable(console, missing, slots) if console.is_terminal else PlainLines(console, len(missing))
+    return LiveTable(console, missing, slots) if console.is_terminal else PlainLines(console, missing)
 
 
 @dataclass
@@ -95,51 +95,47 @@ class LiveTable:
     def finish(self, job: Job, result: Result) -> None:
         """A job's result is in the store."""
         line = self._lines.get(job.key)
-        if line is not None:
-            line.state, line.seconds = "done", time.monotonic() - line.started
+        if line is not None:  # else the store had it when the study began
+            line.seconds = time.monotonic() - line.started if line.state == "running" else 0.0
+            line.state = "done"
             line.metrics = {**line.metrics, **result.metrics}
 
     def fail(self, job: Job, reason: str) -> None:
         """A job failed."""
         line = self._lines.setdefault(job.key, _Line(job))
         line.state = "failed"
-        self._live.console.print(f"[red]{job.label}: {reason}[/]", highlight=False)
+        self._live.console.print(f"{job.label}: {reason}", style="red", highlight=False, markup=False)
 
     def _render(self) -> Table:
-        done = sum(line.state == "done" for line in self._lines.values())
+        # Copied, for a search adds lines while the thread that draws is here.
+        lines = list(self._lines.values())
+        done = sum(line.state == "done" for line in lines)
         elapsed = time.monotonic() - self._began
-        title = f"{done} of {len(self._lines)} stages done, {_clock(elapsed)} elapsed{self._forecast()}"
+        title = f"{done} of {len(lines)} stages done, {_clock(elapsed)} elapsed{self._forecast(lines)}"
         table = Table(
             title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
         )
         for name in ("", "stage", "epoch", "loss", "CA %", "ASR %", "left"):
             table.add_column(name, justify="left" if name in ("", "stage") else "right", no_wrap=True)
-        for line in self._shown():
+        for line in _shown(lines):
             table.add_row(*_cells(line), style={"waiting": "dim", "failed": "red", "running": "bold"}.get(line.state))
         return table
 
-    def _shown(self) -> list[_Line]:
-        """All lines if they fit, else the running ones among their neighbors."""
-        lines = list(self._lines.values())
-        if len(lines) <= MAX_ROWS:
-            return lines
-        running = [line for line in lines if line.state == "running"]
-        ended = [line for line in lines if line.state in ("done", "failed")]
-        return [*ended[len(running) - MAX_ROWS :], *running] if len(running) < MAX_ROWS else running[:MAX_ROWS]
-
-    def _forecast(self) -> str:
+    def _forecast(self, lines: list[_Line]) -> str:
         """Time left, by the images that the slots passed through the model in the time that they were busy."""
-        done = sum(images(line.job) * _share(line) for line in self._lines.values())
-        left = sum(images(line.job) * (1 - _share(line)) for line in self._lines.values())
-        busy = sum(line.seconds for line in self._lines.values() if line.state in ("running", "done"))
+        done = sum(images(line.job) * _share(line) for line in lines)
+        left = sum(images(line.job) * (1 - _share(line)) for line in lines)
+        busy = sum(line.seconds for line in lines if line.state in ("running", "done"))
         return f", about {_clock(busy * left / done / self._slots)} left" if done and left else ""
 
 
 class PlainLines:
     """One line for each event; for logs and pipes."""
 
-    def __init__(self, console: Console, count: int) -> None:
-        self._console, self._count, self._ended = console, count, 0
+    def __init__(self, console: Console, missing: list[Job]) -> None:
+        self._console, self._ended = console, 0
+        self._keys = {job.key for job in missing}
+        """Jobs to compute; a search adds some."""
         self._began = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -152,6 +148,7 @@ class PlainLines:
 
     def start(self, job: Job) -> None:
         """A job was handed to a worker."""
+        self._keys.add(job.key)
         self._say(f"{job.label}: started")
 
     def epoch(self, job: Job, metrics: Mapping[str, Any]) -> None:
@@ -160,17 +157,30 @@ class PlainLines:
 
     def finish(self, job: Job, result: Result) -> None:
         """A job's result is in the store."""
+        if job.key not in self._keys:  # it was there when the study began
+            return
         self._ended += 1
-        self._say(f"{job.label}: done {_numbers(result.metrics)} ({self._ended} of {self._count} stages)")
+        numbers = f" {_numbers(result.metrics)}" if result.metrics else ""
+        self._say(f"{job.label}: done{numbers} ({self._ended} of {len(self._keys)} stages)")
 
     def fail(self, job: Job, reason: str) -> None:
         """A job failed."""
+        self._keys.add(job.key)
         self._ended += 1
         self._say(f"{job.label}: FAILED: {reason}")
 
     def _say(self, text: str) -> None:
         clock = _clock(time.monotonic() - self._began)
         self._console.print(f"[{clock}] {text}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _shown(lines: list[_Line]) -> list[_Line]:
+    """All lines if they fit, else the running ones after those that ended last."""
+    if len(lines) <= MAX_ROWS:
+        return lines
+    running = [line for line in lines if line.state == "running"]
+    ended = [line for line in lines if line.state in ("done", "failed")]
+    return [*ended[len(running) - MAX_ROWS :], *running] if len(running) < MAX_ROWS else running[:MAX_ROWS]
 
 
 def _cells(line: _Line) -> list[str]:

@@ -44,13 +44,13 @@ class JobQueue(Searcher):
         if result.get("event") == "epoch":
             self._observer.epoch(job, json.loads(result["metrics"]))
         elif result.get("event") == "failed":
-            self._reasons[trial_id] = result["reason"]
+            self._note_failure(trial_id, result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Move the job to where it belongs."""
-        job = self._jobs.pop(trial_id)
         if result is not None and result.get("event") == "failed":
-            self._reasons[trial_id] = result["reason"]
+            self._note_failure(trial_id, result)
+        job = self._jobs.pop(trial_id)
         reason = self._reasons.pop(trial_id, None)
         if error:
             retries = self._runtime.training.max_retries
@@ -59,6 +59,11 @@ class JobQueue(Searcher):
             self._board.finish(job.key)
         else:
             self._board.fail(job.key, reason)
+
+    def _note_failure(self, trial_id: str, result: dict[str, Any]) -> None:
+        if trial_id not in self._reasons and "traceback" in result:
+            self._observer.trace(self._jobs[trial_id], result["traceback"])
+        self._reasons[trial_id] = result["reason"]
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its settings for a restore that we do not use."""

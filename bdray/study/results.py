@@ -48,6 +48,12 @@ class ResultsFolder:
         point = {path: "" if path.split(".")[0] in AFTER_VICTIM else value for path, value in trial.point.items()}
         self._add(result, point, "none")
 
+    def add_traceback(self, label: str, traceback: str) -> None:
+        """Append to ``errors.log``."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "errors.log").open("a", encoding="utf-8") as file:
+            file.write(f"== {label}, {datetime.now(UTC).isoformat(timespec='seconds')}\n{traceback}\n")
+
     def add_trial(self, trial: Trial, result: Result) -> None:
         """Note a finished trial."""
         self._add(result, dict(trial.point), trial.experiment.defense.type)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from bdray import config
+from bdray.exceptions import BdrayError
 from bdray.pipeline.provenance import commit
 from bdray.pipeline.store import Store
 from bdray.report import Report, build
@@ -41,26 +42,28 @@ def run(loaded: LoadedStudy, console: Console, say_plan: Callable[[Plan], None])
 
     Raises:
         BdrayError: If the study, the store, the tracker or the cluster cannot be used; before any training.
-
     """
     folder, study = results_folder(loaded), loaded.study
     store = Store(loaded.runtime.store_uri, loaded.runtime.cache)
     store.check_writable()
     known = known_plan(loaded, store)
     say_plan(known)
-    proposer = study.search.open(study.axes, loaded.objectives, folder)
     with _tracker(loaded, folder, needs_ray=bool(known.missing) or not known.jobs) as tracker:
         links = {"uri": tracker.shown_uri, "command": tracker.ui_command()}
         results = ResultsFolder(folder, loaded, study.search.planned(study.axes) * len(study.seeds), links)
         results.write()
         with progress(console, list(known.missing), loaded.runtime.expected_slots) as screen:
             observer = Observer(loaded, screen, tracker, results)
+            # Opened under the tracker's lock, for it takes the points of a run that still goes on for abandoned.
+            proposer = study.search.open(study.axes, loaded.objectives, folder / f"search-{loaded.id}")
             board = Board(loaded, proposer, store, observer.result, observer.fail, observer.trial)
             board.max_open = None if known.jobs else 1
             try:
                 _run_jobs(board, observer, loaded)
-            except KeyboardInterrupt:
-                observer.interrupt(board.running.values())
+            except (KeyboardInterrupt, BdrayError) as error:
+                reason = str(error) or "interrupted"
+                observer.interrupt(board.running.values(), reason)
+                tracker.finish_study(status="KILLED", reason=reason)
                 raise
         results.write()
         report = build(folder)

@@ -2,7 +2,6 @@
 
 import gc
 import json
-import os
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -99,7 +98,7 @@ def _run_nested(told: dict[str, Any], launch: Launch) -> None:
         run_on_worker,
         told,
         name=f"{told['stage']}-{told['key']}",
-        folder=Path(os.environ.get("BDRAY_TRAIN_FOLDER", told["cache"])) / "ray-train",
+        folder=Path(told["cache"]) / "ray-train",
         num_workers=launch.num_workers,
         cpus_per_worker=launch.cpus_per_worker,
         gpus_per_worker=launch.gpus_per_worker,

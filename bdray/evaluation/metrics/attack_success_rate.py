@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field, PositiveInt
+
 from bdray.evaluation.metrics.base import Features, Metric, class_ranks
 from bdray.registry import component
 
@@ -17,7 +19,7 @@ class AttackSuccessRate(Metric):
     """
 
     type: Literal["attack_success_rate"] = "attack_success_rate"
-    top_k: tuple[int, ...] = (1, 3, 5, 10)
+    top_k: tuple[PositiveInt, ...] = Field(default=(1, 3, 5, 10), min_length=1)
     """Values of k."""
 
     def measure(self, features: Features) -> dict[str, float]:

@@ -65,7 +65,7 @@ class OptunaSearch(Search):
 
 
 class _OptunaProposer:
-    """Optuna's ask and tell; orphans of a killed driver are failed and their points asked for again."""
+    """Optuna's ask and tell. Points that an earlier run did not finish, killed or failed, are asked for again."""
 
     def __init__(self, study: "optuna.Study", axes: Mapping[str, Axis], metrics: list[str], num_points: int) -> None:
         import optuna
@@ -73,19 +73,14 @@ class _OptunaProposer:
         self._study, self._axes, self._metrics, self._num_points = study, axes, metrics, num_points
         self._trials: dict[int, optuna.Trial] = {}
         self._state = optuna.trial.TrialState
-        for orphan in study.get_trials(states=(self._state.RUNNING,)):
-            study.enqueue_trial(orphan.params, user_attrs={"retry_of": orphan.number})
-            study.tell(orphan.number, state=self._state.FAIL)
-        waiting = study.get_trials(deepcopy=False, states=(self._state.WAITING,))
-        self._replay = [trial for trial in study.get_trials(deepcopy=False) if trial.state == self._state.COMPLETE]
-        self._left = num_points - len(self._replay) - self._failed()
-        self._left = max(self._left, len(waiting))
-
-    def _failed(self) -> int:
-        """Points that failed for good; retried orphans do not count."""
-        retried = {trial.user_attrs.get("retry_of") for trial in self._study.get_trials(deepcopy=False)}
-        failed = self._study.get_trials(deepcopy=False, states=(self._state.FAIL,))
-        return sum(trial.number not in retried for trial in failed)
+        retried = {trial.user_attrs.get("retry_of") for trial in study.get_trials(deepcopy=False)}
+        for trial in study.get_trials(states=(self._state.RUNNING, self._state.FAIL)):
+            if trial.number not in retried:
+                study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
+            if trial.state == self._state.RUNNING:  # told last: a kill in between leaves nothing to retry twice
+                study.tell(trial.number, state=self._state.FAIL)
+        self._replay = study.get_trials(states=(self._state.COMPLETE,))[:num_points]
+        self._left = num_points - len(self._replay)
 
     def ask(self) -> Proposal | None:
         if self._replay:  # finished in an earlier run: the store has the results

@@ -7,7 +7,7 @@ import sys
 import time
 from itertools import combinations
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -43,8 +43,10 @@ def test_a_split_is_what_it_says(splits: dict[Split, Pairs]) -> None:
     for split, pairs in splits.items():
         count = DATA.size(split)
         assert len(pairs) == count
-        assert (pairs.images.shape, pairs.images.dtype) == ((count, 3, 32, 32), np.uint8)
-        assert (pairs.labels.shape, pairs.labels.dtype) == ((count,), np.int64)
+        assert pairs.images.shape == (count, 3, 32, 32)
+        assert pairs.images.dtype == np.uint8
+        assert pairs.labels.shape == (count,)
+        assert pairs.labels.dtype == np.int64
     # Trials share the pixels of a node and cannot change them.
     with pytest.raises(ValueError, match="read-only"):
         splits["train"].images[0] = 0
@@ -132,15 +134,15 @@ def test_relations_are_true(phrases: str, axis: int, sign: int) -> None:
 
 
 def test_the_fingerprint_changes_if_and_only_if_the_pairs_do() -> None:
-    sizes = {"train": "num_train", "finetune": "num_finetune", "validation": "num_validation", "test": "num_test"}
+    sizes: dict[str, Any] = {f"num_{split}": DATA.size(split) for split in SPLITS}
     for split in SPLITS:
         fingerprint = DATA.fingerprint(split)
-        assert fingerprint == tiny_scenes(**{name: DATA.size(other) for other, name in sizes.items()}).fingerprint(split)
-        for other, name in sizes.items():
-            changed = tiny_scenes(**{field: DATA.size(part) for part, field in sizes.items()} | {name: 300})
+        assert Scenes(**sizes).fingerprint(split) == fingerprint
+        for other in SPLITS:
+            changed = Scenes(**sizes | {f"num_{other}": 300})
             # Only the split's own size is in it: more finetuning data do not retrain a victim.
             assert (changed.fingerprint(split) != fingerprint) == (other == split)
-        assert Scenes(seed=1, **{name: DATA.size(part) for part, name in sizes.items()}).fingerprint(split) != fingerprint
+        assert Scenes(seed=1, **sizes).fingerprint(split) != fingerprint
     assert len({DATA.fingerprint(split) for split in SPLITS}) == len(SPLITS)
 
 
@@ -150,7 +152,8 @@ def test_the_first_chunk_is_what_it_was() -> None:
     assert scenes.VERSION == 1, message
     assert hashlib.sha256("\n".join(captions).encode()).hexdigest()[:16] == "85c9b45928c32679", message
     assert hashlib.sha256(labels.tobytes()).hexdigest()[:16] == "e3b907dc292c78c3", message
-    # Not a hash: with and without AVX-512, numpy's sine differs in its last bit, and one pixel in 1.5 million by one level.
+    # Not a hash: with and without AVX-512, numpy's sine differs in its last bit, and one pixel in 1.5 million by one
+    # level.
     assert int(images.sum(dtype=np.int64)) == pytest.approx(195_819_570, abs=20), message
     checks = (images[:3] * np.cos(np.arange(images[0].size)).reshape(images[0].shape)).sum((1, 2, 3))
     assert checks == pytest.approx([3211.886, -222.258, -2131.237], abs=3), message

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from bdray import config
 from bdray.models import weights
 from bdray.pipeline.experiment import Experiment
 from bdray.pipeline.stages import Context, Defend, Evaluate, PoisonVictim, Pretrain, Stage, chosen_samples
@@ -119,7 +120,7 @@ def test_keys_are_the_same_in_every_process(make: Make) -> None:
         from bdray import config
         from bdray.pipeline.experiment import Experiment
         from bdray.pipeline.stages import Defend, Evaluate
-        defend = Defend(config.build(Experiment, json.loads({json.dumps(json.dumps(make.tree))}), "test"))
+        defend = Defend(config.build(Experiment, json.loads({json.dumps(json.dumps(config.dump(make())))}), "test"))
         print(Evaluate(defend.experiment, defend).key, "torch" in sys.modules)
     """
     environment = {"PYTHONHASHSEED": "123", "PYTHONPATH": ":".join(sys.path)}
@@ -168,7 +169,8 @@ def test_a_manifest_tells_what_was_done(make: Make, lab: Lab) -> None:
     metrics = Evaluate(experiment, stage).result(lab.context)["metrics"]
     # One entry per epoch with loss terms and validation accuracy; what was read; what came before; by which software.
     assert [epoch["epoch"] for epoch in manifest["history"]] == [1, 2]
-    assert {"loss", "clip_loss", "in_modal_loss", "clean_accuracy_top1", "train_seconds"} <= manifest["history"][0].keys()
+    logged = {"loss", "clip_loss", "in_modal_loss", "clean_accuracy_top1", "train_seconds"}
+    assert logged <= manifest["history"][0].keys()
     assert manifest["reads"] == stage.reads()
     assert manifest["inputs"] == {"victim": PoisonVictim(experiment).key}
     assert {"torch", "open_clip_torch"} <= manifest["versions"].keys()
@@ -202,7 +204,8 @@ def test_no_evaluation_after_epochs_changes_no_weights(make: Make, lab: Lab) -> 
 def test_a_failed_stage_leaves_no_result(make: Make, lab: Lab) -> None:
     from bdray.exceptions import TrainingError
 
-    stage = Defend(make({"defense.recipe.learning_rate": 1e9, "defense.recipe.warmup_steps": 0, "defense.recipe.epochs": 3}))
+    wild = {"learning_rate": 1e9, "warmup_steps": 0, "epochs": 3}
+    stage = Defend(make({f"defense.recipe.{name}": value for name, value in wild.items()}))
     with pytest.raises(TrainingError, match="the loss is not finite in epoch"):
         stage.result(lab.context)
     # What it needed is there, it itself is not.

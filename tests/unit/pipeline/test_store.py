@@ -89,9 +89,10 @@ def test_two_writers_of_one_key_are_harmless(root: Path, store: Store, tmp_path:
     save(Overtaken(str(root), tmp_path / "cache"), tmp_path / "made", "of the first")
     assert read(store) == "of the first"
     threads = [
-        threading.Thread(target=save, args=(store, tmp_path / f"made {turn}{number}", f"weights {number}", f"{turn:016x}"))
+        threading.Thread(target=save, args=(store, tmp_path / f"made {turn}{number}", f"weights {number}", key))
         for turn in range(10)
         for number in range(4)
+        for key in [f"{turn:016x}"]
     ]
     for thread in threads:
         thread.start()

@@ -46,7 +46,8 @@ METRICS = {"attack_success_rate_top1": 0.25, "clean_accuracy_top1": 0.75}
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder, with studies in it."""
-    files = {"base/tiny": TINY, "base/blended": BLENDED, "base/weaker": WEAKER, "some/grid": GRID, "some/search": SEARCH}
+    files = {"base/tiny": TINY, "base/blended": BLENDED, "base/weaker": WEAKER}
+    files |= {"some/grid": GRID, "some/search": SEARCH}
     for name, text in files.items():
         path = tmp_path / "studies" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)

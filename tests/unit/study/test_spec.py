@@ -96,13 +96,15 @@ def test_the_runtime_changes_no_key_and_no_folder(grid: LoadedStudy, words: list
     assert results_folder(loaded) == results_folder(grid)
 
 
-@pytest.mark.parametrize("words", [["seeds=[0]"], ["defense.clip_weight=2"], ["axes={defense.in_modal_weight: {values: [3]}}"]])
-def test_a_study_that_was_changed_has_a_folder_of_its_own(grid: LoadedStudy, words: list[str]) -> None:
-    changed = load("some/grid", words)
+@pytest.mark.parametrize(
+    "word", ["seeds=[0]", "defense.clip_weight=2", "axes={defense.in_modal_weight: {values: [3]}}"]
+)
+def test_a_study_that_was_changed_has_a_folder_of_its_own(grid: LoadedStudy, word: str) -> None:
+    changed = load("some/grid", [word])
     # The report of the study as published is not overwritten; the same change comes back to the same folder.
     assert changed.id != grid.id
     assert results_folder(changed).name == f"grid-{changed.id[:8]}"
-    assert results_folder(load("some/grid", words)) == results_folder(changed)
+    assert results_folder(load("some/grid", [word])) == results_folder(changed)
 
 
 def test_paths_do_not_follow_the_working_folder(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,8 +137,8 @@ MISTAKES: list[tuple[str, list[str], str | None, list[str]]] = [
     ("some/grid", ["search={type: optuna, num_points: 0}"], None, ["search.num_points", "0"]),
     ("some/search", ["search={type: grid}"], None, ["axes.defense.in_modal_weight", "values", "optuna"]),
     ("some/grid", ["axes={seed: {values: [1, 2]}}"], None, ["axes.seed", "seeds"]),
-    ("some/search", ["axes={defense.in_modal_wait: {low: 1, high: 2}}"], None, ["defense.in_modal_wait", "'in_modal_weight'"]),
-    ("some/search", ["axes={defense.in_modal_weight: {low: -1, high: 2, log: false}}"], None, ["defense.in_modal_weight", "-1"]),
+    ("some/search", ["axes={defense.in_modal_wait: {low: 1, high: 2}}"], None, ["in_modal_wait", "'in_modal_weight'"]),
+    ("some/search", ["axes={defense.in_modal_weight: {low: -1, high: 2}}"], None, ["defense.in_modal_weight", "-1"]),
     ("some/search", ["defense.recipe.batch_size=65"], None, ["defense.recipe.batch_size", "65", "64"]),
     ("some/grid", ["defense.recipe.batch_size=65"], None, ["defense.recipe.batch_size", "65", "64"]),
     ("some/grid", ["defense.recipe.epoch=1"], None, ["grid.yaml", "defense.recipe.epoch", "'epochs'"]),
@@ -177,7 +179,7 @@ def test_mistakes_in_a_file_name_the_file(workplace: Path, text: str, parts: lis
 
 def test_an_unknown_base_names_the_file_that_asks_for_it(workplace: Path) -> None:
     write("base/orphan", "base: tini\n")
-    with pytest.raises(ConfigError, match=r"base/orphan\.yaml: base 'tini': there is no such base\. Did you mean 'tiny'"):
+    with pytest.raises(ConfigError, match=r"base/orphan\.yaml: base 'tini': there is no such.* Did you mean 'tiny'"):
         load("some/grid", base="orphan")
 
 

@@ -1,0 +1,70 @@
+"""What every metric keeps: finite numbers under names that are its own, from features that it leaves alone."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from bdray.evaluation.metrics.base import Features, Metric
+from bdray.testing import example
+
+MEMBERS = [pytest.param(member, id=name) for name, member in Metric.members().items()]
+every_metric = pytest.mark.parametrize("member", MEMBERS)
+
+
+def features(count: int = 40, classes: int = 16, dtype: torch.dtype = torch.float32, seed: int = 0) -> Features:
+    generator = torch.Generator().manual_seed(seed)
+
+    def rows(number: int) -> torch.Tensor:
+        return F.normalize(torch.randn(number, 8, generator=generator, dtype=torch.float64), dim=-1).to(dtype)
+
+    labels = torch.arange(count) % classes
+    return Features(clean=rows(count), triggered=rows(count), classes=rows(classes), labels=labels, target=2)
+
+
+def make(member: type[Metric]) -> Metric:
+    metric = example(member)
+    assert isinstance(metric, Metric)
+    return metric
+
+
+@every_metric
+@pytest.mark.parametrize("count", [16, 40, 1000])
+def test_it_measures_finite_numbers(member: type[Metric], count: int) -> None:
+    numbers = make(member).measure(features(count))
+    # At least one plain float, under a name fit for MLflow and tables; a JSON manifest cannot hold NaN.
+    assert numbers
+    assert all(type(value) is float and math.isfinite(value) for value in numbers.values())
+    assert all(name.isidentifier() and name == name.lower() for name in numbers)
+
+
+@every_metric
+def test_it_measures_what_it_is_given(member: type[Metric]) -> None:
+    given, twin = features(), features()
+    numbers = make(member).measure(given)
+    # The same features, the same numbers; other features, others.
+    assert make(member).measure(twin) == numbers
+    assert make(member).measure(features(seed=1)) != numbers
+    # Features are shared by all metrics, so none may change them.
+    for field in ("clean", "triggered", "classes", "labels"):
+        assert torch.equal(getattr(given, field), getattr(twin, field))
+
+
+@every_metric
+def test_names_do_not_depend_on_the_features(member: type[Metric]) -> None:
+    # Every epoch, trial and study has the same columns.
+    names = {frozenset(make(member).measure(features(count, classes))) for count, classes in ((40, 16), (99, 30))}
+    assert len(names) == 1
+
+
+@every_metric
+def test_it_takes_half_precision_as_the_gpu_gives_it(member: type[Metric]) -> None:
+    exact, half = make(member).measure(features()), make(member).measure(features(dtype=torch.bfloat16))
+    # The numbers are the same but for rounding.
+    assert half == pytest.approx(exact, abs=0.1)
+
+
+def test_no_two_metrics_use_one_name() -> None:
+    names = [name for member in Metric.members().values() for name in example(member).measure(features())]  # type: ignore[attr-defined]
+    assert len(names) == len(set(names))
