@@ -26,6 +26,13 @@ class Defense(Component):
     num_samples: int | None = Field(default=None, ge=2)
     """Clean pairs that the defender has, drawn at random from the finetuning split; None: all of it."""
 
+    def check(self) -> None:
+        """Refuse to start where something that the defense needs is not installed.
+
+        Raises:
+            BdrayError: That names it and how to get it.
+        """
+
     @abstractmethod
     def run(self, model: "open_clip.CLIP", pairs: "Pairs", session: "Session") -> "History":
         """Repair ``model`` in place.

@@ -39,6 +39,9 @@ class CleanCLIP(Defense):
             raise ValueError("one of clip_weight and in_modal_weight must be above 0")
         return self
 
+    def check(self) -> None:
+        self.text_augmentation.check()
+
     def run(self, model: "open_clip.CLIP", pairs: "Pairs", session: "Session") -> "History":
         from bdray.objective import ContrastiveObjective
 

@@ -23,6 +23,9 @@ class SelfSupervised(Defense):
     text_augmentation: TextAugmentation = Eda()
     """Makes the second view of each caption."""
 
+    def check(self) -> None:
+        self.text_augmentation.check()
+
     def run(self, model: "open_clip.CLIP", pairs: "Pairs", session: "Session") -> "History":
         from bdray.objective import ContrastiveObjective
 

@@ -89,6 +89,7 @@ class Experiment:
         recipes = [("victim", self.victim.recipe, num_samples), ("defense", self.defense.recipe, num_clean)]
         if self.pretrain is not None:
             recipes.append(("pretrain", self.pretrain.recipe, self.data.size("train")))
+        self.defense.check()
         for part, recipe, available in recipes:
             if recipe.batch_size > available:
                 raise ConfigError(

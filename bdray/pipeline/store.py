@@ -86,8 +86,8 @@ class Store:
             return None
         except (OSError, ValueError) as error:
             raise StoreError(
-                f"store {self.uri!r}: {path} cannot be read ({_one_line(error)}). Remove its folder to compute it "
-                "again."
+                f"store {self.uri!r}: {path} cannot be read ({_one_line(error)}). Give another store, or remove that "
+                "folder to compute it again."
             ) from error
 
     def fetch(self, stage: str, key: str, name: str) -> Path:

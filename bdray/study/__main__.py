@@ -61,6 +61,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Run a study of backdoor attacks and defenses on CLIP.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # or --stor would do, until another option begins with it
     )
     parser.add_argument("name", nargs="?", help="study, such as ablations/lambda2")
     parser.add_argument(

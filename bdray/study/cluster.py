@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ WAITING_CPU = 0.01
 """What a trial reserves for itself while Ray Train's workers, which reserve their own, compute for it."""
 OBJECT_STORE_BYTES = 200_000_000
 """Weights and pixels travel through files, so that Ray's shared memory stays nearly empty."""
+KNOCK_SECONDS = 10
 ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -86,14 +88,22 @@ def _connect(runtime: Runtime) -> None:
         )
         return
     try:
+        _knock(runtime.address)
         ray.init(
             address=runtime.address,
             runtime_env={"env_vars": ENVIRONMENT},
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, OverflowError, ValueError, RuntimeError) as error:
         raise ClusterError(
             f"--address {runtime.address}: no Ray cluster answers there ({' '.join(str(error).split())[:200]}). "
             "Start one with `ray start --head`, or leave --address out for a local one."
         ) from error
+
+
+def _knock(address: str) -> None:
+    """Raise OSError if nobody listens at ``HOST:PORT``; Ray itself would try for minutes, with a warning every 5 s."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():  # else ``auto`` or a mistake, both of which Ray judges at once
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()

@@ -13,6 +13,13 @@ class TextAugmentation(Component):
     whatever it needs (a dictionary, say) is loaded when a caption is first augmented.
     """
 
+    def check(self) -> None:
+        """Refuse to start where a resource that the member needs is not installed.
+
+        Raises:
+            DataError: That names it and how to get it.
+        """
+
     @abstractmethod
     def augment(self, caption: str, rng: random.Random) -> str:
         """Make one augmented version of a caption.

@@ -63,6 +63,9 @@ class Eda(TextAugmentation):
             )
         return self
 
+    def check(self) -> None:
+        LOOKUPS[self.synonyms]("word")
+
     def augment(self, caption: str, rng: random.Random) -> str:
         words = split_words(caption)
         if not words:

@@ -13,7 +13,8 @@ from bdray.study.spec import load, names
 
 FOLDER = Path(__file__).parents[2] / "studies"
 STUDIES = sorted(names(FOLDER))
-BASES = sorted(path.relative_to(FOLDER / "base").with_suffix("").as_posix() for path in (FOLDER / "base").rglob("*.yaml"))
+BASE = FOLDER / "base"
+BASES = sorted(path.relative_to(BASE).with_suffix("").as_posix() for path in BASE.rglob("*.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +50,8 @@ def test_a_study_says_what_it_is(name: str) -> None:
     assert all(value in axis.values for axis in study.axes.values() if axis.values for value in study.compare)
     # Names belong to values.
     for axis in study.axes.values():
-        assert set(axis.names) <= {f"{value:g}" if isinstance(value, float) else str(value) for value in axis.values or ()}
+        values = axis.values or ()
+        assert set(axis.names) <= {f"{value:g}" if isinstance(value, float) else str(value) for value in values}
 
 
 @pytest.mark.parametrize("name", STUDIES)

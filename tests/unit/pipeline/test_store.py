@@ -121,7 +121,7 @@ def test_a_damaged_file_is_told(root: Path, store: Store, tmp_path: Path) -> Non
 def test_a_damaged_manifest_is_told(root: Path, store: Store, tmp_path: Path, content: bytes) -> None:
     save(store, tmp_path / "made")
     (root / "defend" / KEY / MANIFEST).write_bytes(content)
-    with pytest.raises(StoreError, match=rf"defend/{KEY}/manifest.json cannot be read .*Remove its folder"):
+    with pytest.raises(StoreError, match=rf"defend/{KEY}/manifest.json cannot be read .*remove that folder"):
         store.find("defend", KEY)
 
 

@@ -67,20 +67,29 @@ def test_options_may_stand_anywhere(workplace: Path, capsys: Capture) -> None:
 )
 def test_what_needs_no_cluster_imports_none(workplace: Path, arguments: list[str]) -> None:
     heavy = {"matplotlib", "mlflow", "open_clip", "optuna", "pandas", "ray", "torch"}
-    code = f"import sys; from bdray.study.__main__ import main; main({arguments}); print('>', *({heavy} & sys.modules.keys()))"
+    code = f"import sys; from bdray.study.__main__ import main; main({arguments})"
+    code += f"; print('>', *({heavy} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=workplace)
     # A plan or a mistake shows after a second, not after ten.
     assert done.stdout.splitlines()[-1].split() == [">"]
 
 
 def test_errors_go_to_stderr_with_status_2(workplace: Path, capsys: Capture) -> None:
-    assert main(["some/grid", "defense.text_augmentation.typ=[eda]", "--dry-run"]) == 2
+    assert main(["some/grid", "defense.recipe.epochs=[a]", "--dry-run"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     # Brackets of a value are text, not markup.
     assert err.startswith("error: ")
-    assert "['eda']" in err or "typ" in err
+    assert "defense.recipe.epochs: ['a'] is not allowed" in err
     assert "Traceback" not in err
+
+
+def test_options_have_one_spelling(workplace: Path, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["some/grid", "--dry-run", "--stor", "there"])
+    # An abbreviation that works today would mean something else with the next option.
+    assert exit_.value.code == 2
+    assert "unrecognized arguments: --stor" in capsys.readouterr().err
 
 
 def test_help_shows_examples(capsys: Capture) -> None:

@@ -79,7 +79,7 @@ def test_lines_of_a_search_count_what_came_up(chain: list[Job], finished: Callab
 
 def test_table_shows_every_state(chain: list[Job], finished: Callable[[Job], Result], grid: LoadedStudy) -> None:
     console, stream = terminal(is_terminal=True)
-    base, victim, defense = chain
+    base, victim, _ = chain
     failed = jobs(grid.trial({"defense.in_modal_weight": 0}, 0))[-1]
     with LiveTable(console, [*chain, failed], slots=2) as table:
         table.start(base)
@@ -100,7 +100,7 @@ def test_table_shows_every_state(chain: list[Job], finished: Callable[[Job], Res
 
 
 def test_table_shows_the_running_ones_of_many(workplace: Path, finished: Callable[[Job], Result]) -> None:
-    loaded = load("some/grid", ["axes={defense.in_modal_weight: {values: %s}}" % list(range(1, 101))])
+    loaded = load("some/grid", [f"axes={{defense.in_modal_weight: {{values: {[*range(1, 101)]}}}}}"])
     many = [jobs(loaded.trial({"defense.in_modal_weight": value}, 0))[-1] for value in range(1, 101)]
     console, stream = terminal(is_terminal=True)
     with LiveTable(console, many, slots=2) as table:

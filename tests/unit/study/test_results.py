@@ -26,7 +26,8 @@ class Writer:
 
     def add(self, seed: int = 0, **point: float | str) -> Trial:
         """Note a trial and its victim."""
-        trial = self.loaded.trial({LAMBDA: 1} if not point else {k.replace("__", "."): v for k, v in point.items()}, seed)
+        dotted = {name.replace("__", "."): value for name, value in point.items()}
+        trial = self.loaded.trial(dotted or {LAMBDA: 1}, seed)
         _, victim, defense = jobs(trial)
         for job in (victim, defense):
             self._compute(job)

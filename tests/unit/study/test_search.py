@@ -128,8 +128,8 @@ def test_points_of_a_killed_search_come_again(tmp_path: Path) -> None:
     assert lost is not None
     killed.tell(done, metrics(done))
     again = ask_all(proposer := begin(tmp_path))
-    # The finished one, then the two that were under way with the same knobs (so the store finds their checkpoints), then
-    # a new one: four different points, no more.
+    # The finished one, then the two that were under way with the same knobs (so the store finds their checkpoints),
+    # then a new one: four different points, no more.
     assert again[0] == done
     assert again[1].point == lost.point
     assert len(distinct(again)) == len(again) == 4

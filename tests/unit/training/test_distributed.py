@@ -26,6 +26,8 @@ from bdray.training.batch_norm import synchronize
 from bdray.training.feed import Feed
 from bdray.training.loop import train
 
+pytestmark = pytest.mark.slow
+
 WORKERS, COUNT = 2, 8
 OBJECTIVES = {
     "clip": ContrastiveObjective(1.0, 0.0),

@@ -1,0 +1,233 @@
+"""Studies that really run: on one Ray for the session, or by a driver of their own that can be killed."""
+
+import contextlib
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from torch import Tensor
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 240.0
+"""Seconds to wait for what must happen; the machine may be busy."""
+ONE_VALUE = ["defense.recipe.epochs=12", "axes={defense.in_modal_weight: {values: [1]}}", "compare=[]"]
+"""``smoke/lambda2`` with one trial that takes long enough to be killed in the middle."""
+
+
+@dataclass
+class Output:
+    """The folder of everything that a study leaves, and how to look into it."""
+
+    folder: Path
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "store"
+
+    def manifests(self, stage: str = "*") -> dict[str, int]:
+        """When each finished stage was written, by its folder."""
+        found = self.store.glob(f"{stage}/*/manifest.json")
+        return {f"{path.parts[-3]}/{path.parts[-2]}": path.stat().st_mtime_ns for path in found}
+
+    def checkpoints(self, stage: str = "*") -> list[Path]:
+        """States of unfinished stages."""
+        return list(self.store.glob(f"unfinished/{stage}-*/*/checkpoint.safetensors"))
+
+    def manifest(self, stage: str) -> dict[str, Any]:
+        """The manifest of the only stage of its kind."""
+        (path,) = self.store.glob(f"{stage}/*/manifest.json")
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+
+    def weights(self, stage: str) -> "dict[str, Tensor]":
+        """The model of the only stage of its kind."""
+        from bdray.models import weights
+        from bdray.pipeline.store import Store
+
+        (path,) = self.store.glob(f"{stage}/*/manifest.json")
+        return weights.load(Store(str(self.store), self.folder).fetch(stage, path.parent.name, "model.safetensors"))
+
+    def report(self, name: str) -> Path:
+        """The folder of results of a study, whether it was changed on the command line or not."""
+        (found,) = [path.parent for path in (self.folder / "studies").rglob("study.json") if name in str(path)]
+        return found
+
+    def rows(self, name: str) -> list[dict[str, str]]:
+        """``results.csv``."""
+        with (self.report(name) / "results.csv").open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def tracked(self, study: str) -> "Tracked":
+        return Tracked(f"sqlite:///{self.folder / 'mlflow.db'}", study)
+
+    def copy(self, to: Path, *, without: str) -> "Output":
+        """Another output folder that has prepared data and all stages but one kind, with their evaluations."""
+        shutil.copytree(self.folder / "cache", to / "cache")
+        shutil.copytree(self.store, to / "store", ignore=shutil.ignore_patterns(without, "evaluate"))
+        return Output(to)
+
+
+class Tracked:
+    """What a study looks like in MLflow."""
+
+    def __init__(self, uri: str, study: str) -> None:
+        from mlflow import MlflowClient
+
+        self.client: MlflowClient = MlflowClient(uri)
+        experiment = self.client.get_experiment_by_name(study)
+        assert experiment is not None
+        self.runs: dict[str, Run] = {}
+        for run in self.client.search_runs([experiment.experiment_id]):
+            # Two runs of one name are a duplicate.
+            assert run.info.run_name not in self.runs
+            self.runs[run.info.run_name] = run
+
+    @property
+    def states(self) -> dict[str, str]:
+        return {name: run.info.status for name, run in self.runs.items()}
+
+    def steps(self, run: str, metric: str) -> list[int]:
+        """Steps of a metric, in order, with all repetitions."""
+        return sorted(point.step for point in self.client.get_metric_history(self.runs[run].info.run_id, metric))
+
+
+@dataclass
+class Driver:
+    """``python -m bdray.study`` in a process of its own, which may be killed."""
+
+    words: list[str]
+    output: Output
+    environment: dict[str, str]
+    _seen: set[int] = field(default_factory=set)
+    """All processes that it started, and those that these started, as far as we looked."""
+
+    def __post_init__(self) -> None:
+        self.output.folder.mkdir(parents=True, exist_ok=True)
+        self.log = self.output.folder / "driver.log"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "bdray.study", *self.words, "--output", str(self.output.folder)],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=self.log.open("w"),
+            stderr=(self.output.folder / "driver.err").open("w"),
+            start_new_session=True,  # a group of its own, as a terminal gives it
+        )
+
+    @property
+    def errors(self) -> str:
+        return (self.output.folder / "driver.err").read_text()
+
+    def until(self, condition: Callable[[], Any]) -> None:
+        """Wait for something that must happen while the driver runs."""
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert self.process.poll() is None, f"the driver ended: {self.log.read_text()}{self.errors}"
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.02)
+
+    def wait(self) -> int:
+        return self.process.wait(PATIENCE)
+
+    def descendants(self) -> dict[int, str]:
+        """Command lines of all processes below the driver, by id."""
+        parents, commands = {}, {}
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+                commands[int(path.name)] = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        found = {self.process.pid}
+        while more := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= more
+        self._seen |= found
+        return {pid: commands[pid] for pid in found - {self.process.pid}}
+
+    def trial_process(self) -> int:
+        """The process that trains."""
+        (pid,) = [pid for pid, command in self.descendants().items() if command.startswith("ray::ImplicitFunc")]
+        return pid
+
+    def is_clean(self) -> bool:
+        """Whether none of its processes is left."""
+        return not any(Path(f"/proc/{pid}").exists() for pid in self._seen - {self.process.pid})
+
+    def clean_up(self) -> None:
+        """End what is left of it, process by process."""
+        self.descendants()
+        for pid in self._seen:
+            with contextlib.suppress(OSError):
+                if pid == self.process.pid or b"ray" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """For drivers: no tokens in the home folder, no statistics sent, our code."""
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_", "PYTEST"))}
+    return kept | {"PYTHONPATH": path, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "COLUMNS": "200"}
+
+
+@pytest.fixture(scope="session")
+def our_ray(environment: dict[str, str]) -> Iterator[None]:
+    """One local Ray for all studies that nobody kills, with room for two workers of a nested trial."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        from bdray.study.cluster import cluster
+        from bdray.study.runtime import Launch, Runtime
+
+        with cluster(Runtime(cpus=2, training=Launch(num_workers=2))):
+            yield
+
+
+Study = Callable[..., int]
+
+
+@pytest.fixture(scope="session")
+def run_study(our_ray: None) -> Study:
+    """Runs a study on the session's Ray; returns the exit status."""
+    from bdray.study.__main__ import main
+
+    def run(output: Output, *words: str) -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(ROOT)
+            return main([*words, "--output", str(output.folder)])
+
+    return run
+
+
+@pytest.fixture
+def driver(environment: dict[str, str]) -> Iterator[Callable[..., Driver]]:
+    """Starts a study in a process of its own."""
+    started: list[Driver] = []
+
+    def start(output: Output, *words: str) -> Driver:
+        started.append(Driver([*words], output, environment))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.clean_up()
+
+
+@pytest.fixture(scope="session")
+def reference(run_study: Study, tmp_path_factory: pytest.TempPathFactory) -> Output:
+    """``smoke/lambda2`` with one trial of 12 epochs that nobody interrupted."""
+    output = Output(tmp_path_factory.mktemp("reference"))
+    assert run_study(output, "smoke/lambda2", *ONE_VALUE) == 0
+    return output
