@@ -39,7 +39,7 @@ class Model:
         """The architecture's JSON.
 
         Raises:
-            ConfigError: If no architecture has this name.
+            ConfigError: If no architecture has this name, or if it is no plain CLIP.
         """
         own = {path.stem: path for path in ARCHITECTURES.glob("*.json")}
         if self.architecture in own:
@@ -51,6 +51,11 @@ class Model:
         if not found:
             hint = config.did_you_mean(self.architecture, [*own, *open_clip.list_models()])
             raise ConfigError(f"model.architecture: unknown architecture {self.architecture!r}. {hint}")
+        if found.get("custom_text") or "hf_model_name" in found["text_cfg"]:
+            raise ConfigError(
+                f"model.architecture: {self.architecture!r} has a text tower of another kind than CLIP's. Choose a plain "
+                "CLIP such as 'RN50' or 'ViT-B-32'."
+            )
         return found
 
     def fingerprint(self) -> str | None:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PATIENCE = 240.0
 """Seconds to wait for what must happen; the machine may be busy."""
-ONE_VALUE = ["defense.recipe.epochs=12", "axes={defense.in_modal_weight: {values: [1]}}", "compare=[]"]
-"""``smoke/lambda2`` with one trial that takes long enough to be killed in the middle."""
 
 
 @dataclass
@@ -226,8 +224,25 @@ def driver(environment: dict[str, str]) -> Iterator[Callable[..., Driver]]:
 
 
 @pytest.fixture(scope="session")
-def reference(run_study: Study, tmp_path_factory: pytest.TempPathFactory) -> Output:
-    """``smoke/lambda2`` with one trial of 12 epochs that nobody interrupted."""
-    output = Output(tmp_path_factory.mktemp("reference"))
-    assert run_study(output, "smoke/lambda2", *ONE_VALUE) == 0
+def smoke(run_study: Study, tmp_path_factory: pytest.TempPathFactory) -> Output:
+    """``smoke/lambda2`` from an empty store."""
+    output = Output(tmp_path_factory.mktemp("smoke"))
+    assert run_study(output, "smoke/lambda2") == 0
+    return output
+
+
+@pytest.fixture(scope="session")
+def one_trial() -> list[str]:
+    """``smoke/lambda2`` with one trial, which takes long enough to be killed in the middle."""
+    words = ["defense.recipe.epochs=12", "axes={defense.in_modal_weight: {values: [1]}}", "compare=[]"]
+    return ["smoke/lambda2", *words]
+
+
+@pytest.fixture(scope="session")
+def reference(
+    smoke: Output, one_trial: list[str], run_study: Study, tmp_path_factory: pytest.TempPathFactory
+) -> Output:
+    """``one_trial`` as it ends when nobody interrupts it."""
+    output = smoke.copy(tmp_path_factory.mktemp("reference") / "output", without="defend")
+    assert run_study(output, *one_trial) == 0
     return output

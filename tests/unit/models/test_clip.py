@@ -46,6 +46,15 @@ def test_an_unknown_architecture_suggests_known_ones(name: str, hint: str) -> No
         Model(architecture=name).description()
 
 
+@pytest.mark.parametrize("name", ["ViT-B-16-SigLIP", "coca_ViT-B-32", "roberta-ViT-B-32"])
+def test_what_is_no_plain_clip_is_refused(name: str) -> None:
+    # At load, not as a type error in the middle of a study.
+    with pytest.raises(
+        ConfigError, match=f"^model.architecture: '{name}' has a text tower of another kind than CLIP's"
+    ):
+        Model(architecture=name).description()
+
+
 def test_open_clips_architectures_are_known() -> None:
     description = Model(architecture="RN50").description()
     # The papers' model, at the papers' image size.

@@ -18,6 +18,7 @@ from bdray.text.eda import Eda
 from bdray.training.checkpoint import Checkpointer, History
 from bdray.training.feed import Feed, augment_captions
 from bdray.training.loop import train
+from bdray.training.optim import Recipe
 
 EPOCHS, STEPS = 3, 4
 
@@ -167,6 +168,27 @@ def test_every_epoch_is_evaluated_in_eval_mode_and_reported(cache: Path) -> None
     assert [entry["clean_accuracy_top1"] for entry in history] == [0.1, 0.2]
     # Only clip_loss has a weight, so it is the loss.
     assert history[0]["loss"] == history[0]["clip_loss"]
+
+
+def test_the_schedule_runs_over_all_epochs(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+    used: list[float] = []
+
+    def rate(self: Recipe, step: int, steps_per_epoch: int) -> float:
+        asked.append((step, steps_per_epoch))
+        return 1e-3 / (step + 1)
+
+    monkeypatch.setattr(Recipe, "rate", rate)
+    original = torch.optim.AdamW.step
+    monkeypatch.setattr(
+        torch.optim.AdamW,
+        "step",
+        lambda self: (used.extend(group["lr"] for group in self.param_groups), original(self)) and None,
+    )
+    train(tiny_model("vit"), ContrastiveObjective(), feed(cache), tiny_recipe(), report=lambda metrics: None)
+    # Steps are counted over the whole training, and both parameter groups step at the rate of theirs.
+    assert asked == [(step, STEPS) for step in range(2 * STEPS)]
+    assert used == [1e-3 / (step + 1) for step in range(2 * STEPS) for _ in range(2)]
 
 
 def test_no_epochs_change_nothing(cache: Path) -> None:
