@@ -1,8 +1,8 @@
 """From YAML and overrides to validated values, with errors that name file, field, value and rule.
 
-YAML is read by OmegaConf (no arbitrary objects, ``1e-3`` is a number, duplicate keys are refused) and
-validated once by pydantic into frozen components. A file may start with ``base: NAME``: the named file is
-read first and this one is merged over it.
+YAML is read by OmegaConf (no arbitrary objects, ``1e-3`` is a number, duplicate keys are refused, ``${...}`` is not
+resolved, so that nothing of the environment gets into a configuration) and validated once by pydantic into frozen
+components. A file may start with ``base: NAME``: the named file is read first and this one is merged over it.
 """
 
 import difflib
@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from omegaconf import OmegaConf
@@ -30,7 +30,7 @@ def read_yaml(path: Path) -> Tree:
         ConfigError: If the file is missing, is not YAML, repeats a key, or does not hold a mapping.
     """
     try:
-        tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        tree = OmegaConf.to_container(OmegaConf.load(path))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: there is no such file.") from error
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
@@ -52,30 +52,44 @@ def read_overrides(overrides: Sequence[str]) -> Tree:
         if not equals or not key.strip():
             raise ConfigError(f"override {word!r}: must look like FIELD=VALUE, for example defense.in_modal_weight=2.")
         try:
-            parsed = OmegaConf.to_container(OmegaConf.from_dotlist([word]), resolve=True)
+            parsed = OmegaConf.to_container(OmegaConf.from_dotlist([word]))
         except (yaml.YAMLError, OmegaConfBaseException) as error:
             raise ConfigError(f"override {word!r}: the value is not YAML. {_one_line(error)}") from error
         tree = merge(tree, parsed)
     return tree
 
 
-def merge(below: Mapping[str, Any], above: Any) -> Tree:
+def merge(below: Mapping[str, Any], above: Any, cls: Any = None) -> Tree:
     """Lay the tree ``above`` over ``below``, key by key.
 
-    A component whose ``type`` changes starts afresh: the fields of the old type mean nothing to the new one.
+    A component whose ``type`` changes starts afresh, for the fields of the old type mean nothing to the new one.
+
+    Args:
+        below: Tree of fields.
+        above: Fields that win.
+        cls: The component class that the tree describes, if known: then a component whose ``type`` changes keeps the
+            fields that all members of its family have, such as a defense's recipe.
     """
     merged = dict(below)
     for key, value in above.items():
-        old = merged.get(key)
-        if (
-            isinstance(value, Mapping)
-            and isinstance(old, Mapping)
-            and ("type" not in value or value["type"] == old.get("type", value["type"]))
-        ):
-            merged[key] = merge(old, value)
+        old, inner = merged.get(key), _component_of(cls, key)
+        if not isinstance(value, Mapping):
+            merged[key] = value
+        elif not isinstance(old, Mapping):
+            merged[key] = merge({}, value, inner)
+        elif value.get("type", old.get("type")) == old.get("type", value.get("type")):
+            merged[key] = merge(old, value, inner)
         else:
-            merged[key] = merge({}, value) if isinstance(value, Mapping) else value
+            shared = getattr(inner, "__dataclass_fields__", {}).keys() - {"type"}
+            merged[key] = merge({name: part for name, part in old.items() if name in shared}, value, inner)
     return merged
+
+
+def _component_of(cls: Any, field: str) -> Any:
+    """The component class of a field, or None where the field is not known or not a component."""
+    known = getattr(cls, "__dataclass_fields__", {}).get(field)
+    options = (known.type, *get_args(known.type)) if known else ()
+    return next((option for option in options if hasattr(option, "__dataclass_fields__")), None)
 
 
 def get_dotted(tree: Mapping[str, Any], path: str) -> Any:
@@ -88,12 +102,12 @@ def get_dotted(tree: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def set_dotted(tree: Mapping[str, Any], path: str, value: Any) -> Tree:
-    """A copy of ``tree`` with ``value`` at a dotted path."""
+def set_dotted(tree: Mapping[str, Any], path: str, value: Any, cls: Any = None) -> Tree:
+    """A copy of ``tree`` with ``value`` at a dotted path; ``cls`` as in :func:`merge`."""
     nested: Any = value
     for part in reversed(path.split(".")):
         nested = {part: nested}
-    return merge(tree, nested)
+    return merge(tree, nested, cls)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Tree:

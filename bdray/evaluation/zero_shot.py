@@ -13,6 +13,8 @@ from bdray.models.clip import normalize
 from bdray.models.tokenizer import Tokenizer
 
 BATCH = 256
+EVALUATION_SAMPLES = 2**40
+"""First sample index of evaluation images, so that a trigger draws for them apart from training images."""
 
 
 @torch.inference_mode()
@@ -36,7 +38,7 @@ def encode(model: open_clip.CLIP, tokenizer: Tokenizer, data: Dataset, pairs: Pa
     for start in range(0, len(pairs), BATCH):
         # Pixels may be a read-only memory map, of which torch makes no tensor without a warning.
         images = torch.from_numpy(np.array(pairs.images[start : start + BATCH])).float() / 255
-        samples = torch.arange(start, start + len(images))
+        samples = EVALUATION_SAMPLES + torch.arange(start, start + len(images))
         for features, shown in ((clean, images), (triggered, attack.trigger.apply(images, samples))):
             pixels = normalize(shown).to(device).contiguous(memory_format=torch.channels_last)
             features.append(model.encode_image(pixels, normalize=True))

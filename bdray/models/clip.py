@@ -53,8 +53,8 @@ class Model:
             raise ConfigError(f"model.architecture: unknown architecture {self.architecture!r}. {hint}")
         if found.get("custom_text") or "hf_model_name" in found["text_cfg"]:
             raise ConfigError(
-                f"model.architecture: {self.architecture!r} has a text tower of another kind than CLIP's. Choose a plain "
-                "CLIP such as 'RN50' or 'ViT-B-32'."
+                f"model.architecture: {self.architecture!r} has a text tower of another kind than CLIP's. Choose a "
+                "plain CLIP such as 'RN50' or 'ViT-B-32'."
             )
         return found
 

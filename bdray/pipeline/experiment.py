@@ -78,7 +78,12 @@ class Experiment:
             CheckpointError: If the file of first weights cannot be one.
 
         """
-        self.model.description()
+        size = self.model.description()["vision_cfg"].get("image_size")
+        if size != self.data.image_size:
+            raise ConfigError(
+                f"model.architecture: {self.model.architecture} takes images of {size} px, but the data set's have "
+                f"{self.data.image_size} px. Choose an architecture and a data set that fit."
+            )
         if self.model.weights is not None:
             if self.pretrain is not None:
                 raise ConfigError("pretrain: must be null where model.weights names a file to start from.")

@@ -4,6 +4,7 @@ Each is a pure function of the parts of the experiment that it reads and of its 
 just these, so that stages are shared by all trials, studies and users that agree on them.
 """
 
+import math
 import os
 import platform
 import shutil
@@ -316,7 +317,7 @@ def measure(experiment: Experiment, model: "open_clip.CLIP", pairs: "Pairs") -> 
     numbers: dict[str, float] = {}
     for metric in experiment.evaluation.metrics:
         numbers |= metric.measure(features)
-    return numbers
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}  # a share of no images is no number
 
 
 def subset(pairs: "Pairs", count: int | None, seed: int) -> "Pairs":

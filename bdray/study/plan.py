@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from bdray.exceptions import ConfigError
 from bdray.pipeline.stages import Defend, Evaluate, Pretrain, TrainingStage
 from bdray.pipeline.store import Manifest, Store
 from bdray.study.search.base import Proposal
@@ -98,9 +99,20 @@ def plan(loaded: LoadedStudy, proposals: Iterable[Proposal], store: Store) -> Pl
         for trial in trials(loaded, proposal):
             trial.experiment.check()
             for job in jobs(trial):
+                _check_shares(job, loaded.runtime.training.num_workers)
                 found.setdefault(job.key, job)
     finished = frozenset(key for key, job in found.items() if job.find(store) is not None)
     return Plan(tuple(found.values()), finished)
+
+
+def _check_shares(job: Job, num_workers: int) -> None:
+    batch = _recipe(job.stage).batch_size
+    if batch % num_workers:
+        part = {"defend": "defense"}.get(job.stage.name, job.stage.name)
+        raise ConfigError(
+            f"{part}.recipe.batch_size: {batch} samples have no equal shares for {num_workers} workers. Make it a multiple "
+            "of training.num_workers."
+        )
 
 
 def images(job: Job) -> int:

@@ -19,6 +19,7 @@ from bdray.study.observer import Observer
 from bdray.study.plan import Plan, plan
 from bdray.study.progress import progress
 from bdray.study.results import ResultsFolder, results_folder
+from bdray.study.search.base import Proposal
 from bdray.study.space import probes
 from bdray.study.spec import LoadedStudy
 
@@ -81,9 +82,8 @@ def known_plan(loaded: LoadedStudy, store: Store) -> Plan:
     from bdray.study.search.grid import Grid
 
     if not isinstance(loaded.study.search, Grid):
-        for point in probes(loaded.study.axes):
-            loaded.trial(point, loaded.study.seeds[0]).experiment.check()
-        return plan(loaded, (), store)
+        plan(loaded, (Proposal(number, point) for number, point in enumerate(probes(loaded.study.axes))), store)
+        return Plan((), frozenset())
     proposer = loaded.study.search.open(loaded.study.axes, loaded.objectives, Path())
     return plan(loaded, iter(proposer.ask, None), store)
 

@@ -97,7 +97,7 @@ class LoadedStudy:
         """
         tree = self.base
         for path, value in point.items():
-            tree = config.set_dotted(tree, path, value)
+            tree = config.set_dotted(tree, path, value, Experiment)
         experiment = config.build(Experiment, config.set_dotted(tree, "seed", seed), self.source)
         return Trial(point, experiment, self.label(point, seed))
 
@@ -163,8 +163,9 @@ def load(
     if base is not None:
         tree["base"] = base
     study = config.build(Study, tree, str(known[name]))
-    experiment = config.merge(_base(folder, study.base, str(known[name])), study.experiment)
-    experiment = config.merge(experiment, {key: value for key, value in above.items() if key in parts[Experiment]})
+    experiment = config.merge(_base(folder, study.base, str(known[name])), study.experiment, Experiment)
+    changes = {key: value for key, value in above.items() if key in parts[Experiment]}
+    experiment = config.merge(experiment, changes, Experiment)
     settings = config.merge(runtime or {}, {key: value for key, value in above.items() if key in parts[Runtime]})
     changed = base is not None or any(field not in parts[Runtime] for field in above)
     loaded = LoadedStudy(
@@ -189,7 +190,7 @@ def _base(folder: Path, name: str, source: str, above: tuple[str, ...] = ()) -> 
     below = tree.pop("base", None)
     if below is None:
         return tree
-    return config.merge(_base(folder, str(below), str(known[name]), (*above, name)), tree)
+    return config.merge(_base(folder, str(below), str(known[name]), (*above, name)), tree, Experiment)
 
 
 def _check(loaded: LoadedStudy) -> None:

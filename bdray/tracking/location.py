@@ -48,7 +48,7 @@ class Location:
     @property
     def artifacts(self) -> str | None:
         """Where the files of all runs go, each run's in a folder of its own; None: the server knows."""
-        return self.database and f"{self.database.with_suffix('').as_uri()}-artifacts"
+        return None if self.database is None else f"{self.database.with_suffix('').as_uri()}-artifacts"
 
     @property
     def page(self) -> str:

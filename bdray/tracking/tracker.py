@@ -131,12 +131,12 @@ class Tracker:
 
     def experiment_url(self) -> str | None:
         """The study's page in the UI; None while the experiment could not be opened."""
-        experiment = self._writer.experiment_id(self._started[None])
+        experiment = self._writer.known_experiment(self._started[None])
         return experiment and f"{self._location.page}/#/experiments/{experiment}"
 
     def run_url(self, key: str | None) -> str | None:
         """A run's page in the UI; None while the run could not be opened."""
-        run = self._writer.run_id(self._started[key])
+        run = self._writer.known_run(self._started[key])
         return run and f"{self.experiment_url()}/runs/{run}"
 
     def _start(self, key: str | None, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
@@ -144,7 +144,9 @@ class Tracker:
         self._submit("start", key, name=name, params=texts(params, PARAM_LIMIT), tags=tags)
 
     def _submit(self, action: str, key: str | None, **content: object) -> None:
-        self._spool.append({"action": action, "time": int(time.time() * 1000), **self._started[key], **content})
+        record = {"action": action, "time": int(time.time() * 1000), **self._started[key], **content}
+        self._spool.waiting.append(record)
+        self._spool.save()
         self._send(budget=RESEND_BUDGET)
 
     def _send(self, budget: float) -> None:
@@ -160,7 +162,8 @@ class Tracker:
         """Send a record or, if MLflow refuses it, set it aside; False if MLflow is away."""
         try:
             self._writer.write(record)
-        except Exception as error:  # noqa: BLE001  # nothing ends a study, no storage library either, and they are many
+        # Nothing here may end a study, and storage libraries, of which there are many, raise errors of their own.
+        except Exception as error:  # noqa: BLE001
             record["errors"] = record.get("errors", 0) + is_http_500(error)
             if is_away(error) and record["errors"] < SERVER_ERRORS:
                 self._wait = min(max(1.0, 2 * self._wait), LONGEST_WAIT)

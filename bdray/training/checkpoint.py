@@ -1,6 +1,7 @@
 """The state of an unfinished training, so that it can go on exactly where it was."""
 
 import json
+import logging
 import os
 import uuid
 from collections.abc import Sequence
@@ -9,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+_log = logging.getLogger(__name__)
 
 History = list[dict[str, float]]
 """One entry of metrics for each finished epoch."""
@@ -45,7 +49,11 @@ class Checkpointer:
         """Restore the latest state in place and return its history; an empty history if there is none."""
         if not self.path.exists():
             return []
-        tensors = load_file(self.path)
+        try:
+            tensors, history = load_file(self.path), _history(self.path)
+        except (SafetensorError, ValueError, KeyError) as error:
+            _log.warning("%s is damaged (%s); the training starts afresh.", self.path, error)
+            return []
         model.load_state_dict(_part(tensors, "model."))
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         slots: dict[int, dict[str, Tensor]] = {}
@@ -53,7 +61,7 @@ class Checkpointer:
             index, _, slot = name.partition(".")
             slots.setdefault(int(index), {})[slot] = _laid_out_like(parameters[int(index)], value)
         optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-        return _history(self.path)
+        return history
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -82,4 +82,8 @@ def train(
             checkpointer.save(model, optimizer, history)
         report(history[-1])
     model.eval()
+    if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
+        raise TrainingError(
+            "the weights are not finite after the last step. Lower the learning rate or clip the gradient."
+        )
     return history

@@ -35,10 +35,11 @@ class Metric(Component):
 
 
 def class_ranks(features: "Tensor", classes: "Tensor", labels: "Tensor") -> "Tensor":
-    """Position of a class in each image's zero-shot ranking, int64 [N]; 0 is the top.
+    """Position of a class in each image's zero-shot ranking, float [N]; 0 is the top.
 
-    Counts the classes that score strictly higher, so that classes with the same name (ImageNet has two such pairs) do
-    not push each other down, and the result does not depend on how a sort breaks ties.
+    Counts the classes that score higher, and half of those that score the same: the result does not depend on how a
+    sort breaks ties, two classes of one name (ImageNet has two such pairs) do not push each other off the top, and a
+    collapsed model, to which all classes are one, ranks every class in the middle.
 
     Args:
         features: [N, D], unit rows.
@@ -47,4 +48,6 @@ def class_ranks(features: "Tensor", classes: "Tensor", labels: "Tensor") -> "Ten
     """
     scores = features @ classes.T
     own = scores.gather(1, labels[:, None])
-    return (~(scores <= own)).sum(1)  # not `scores > own`: a model that returns NaN comes last, not first
+    higher = (~(scores <= own)).sum(1)  # not `scores > own`: a model that returns NaN comes last, not first
+    ties = (scores == own).sum(1) - 1
+    return higher + ties.clamp(min=0) / 2

@@ -46,16 +46,17 @@ FEATURES = Features(
         ([0.9, 0.3, 0.2, 0.1], 0, 0),
         ([0.9, 0.3, 0.2, 0.1], 1, 1),
         ([0.9, 0.3, 0.2, 0.1], 3, 3),
-        # Classes that score the same share the better place, wherever they stand in the list.
-        ([0.9, 0.5, 0.5, 0.1], 1, 1),
-        ([0.9, 0.5, 0.5, 0.1], 2, 1),
+        # Classes that score the same share their places, wherever they stand in the list.
+        ([0.9, 0.5, 0.5, 0.1], 1, 1.5),
+        ([0.9, 0.5, 0.5, 0.1], 2, 1.5),
         ([0.9, 0.5, 0.5, 0.1], 3, 3),
-        ([0.5, 0.5, 0.5, 0.5], 3, 0),
+        # A collapsed model is not right about everything.
+        ([0.5, 0.5, 0.5, 0.5], 3, 1.5),
         # A model that returns no numbers is wrong about everything.
         ([math.nan] * 4, 0, 4),
     ],
 )
-def test_class_ranks(features: list[float], label: int, expected: int) -> None:
+def test_class_ranks(features: list[float], label: int, expected: float) -> None:
     assert class_ranks(torch.tensor([features]), CLASSES, torch.tensor([label])).tolist() == [expected]
 
 
@@ -63,7 +64,7 @@ def test_classes_with_one_name_do_not_push_each_other_down() -> None:
     # ImageNet has "missile" twice: the images of both are right if either is on top.
     twins = torch.stack([CLASSES[0], CLASSES[1], CLASSES[1]])
     ranks = class_ranks(towards(1, 0).expand(2, -1), twins, torch.tensor([1, 2]))
-    assert ranks.tolist() == [0, 0]
+    assert (ranks < 1).all()
 
 
 def test_ranks_are_those_of_a_sort_where_nothing_ties() -> None:
@@ -111,9 +112,11 @@ def test_embedding_distance_is_the_squared_distance_of_unit_vectors() -> None:
     expected = (clean - triggered).square().sum(1)
     found = EmbeddingDistance().measure(features)["embedding_distance"]
     assert found == pytest.approx(expected.mean().item(), abs=1e-12)
-    # Only the first images count where fewer are asked for.
-    found = EmbeddingDistance(num_images=7).measure(features)["embedding_distance"]
-    assert found == pytest.approx(expected[:7].mean().item(), abs=1e-12)
+    # Where fewer images are asked for, a random but fixed choice of them counts.
+    some = EmbeddingDistance(num_images=7)
+    assert some.measure(features) == some.measure(features)
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(0))[:7]
+    assert some.measure(features)["embedding_distance"] == pytest.approx(expected[order].mean().item(), abs=1e-12)
     # From 0 (nothing moved) through 2 (orthogonal) to 4 (opposite).
     for other, distance in ((clean, 0), (-clean, 4), (clean.roll(1, 1) * 0, 2)):
         moved = Features(clean, other, CLASSES, features.labels, 0)

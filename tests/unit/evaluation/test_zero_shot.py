@@ -9,7 +9,7 @@ from bdray.attacks.triggers.blended import Blended
 from bdray.data.base import Pairs
 from bdray.data.scenes import Scenes, render
 from bdray.evaluation import zero_shot
-from bdray.evaluation.zero_shot import class_weights, encode
+from bdray.evaluation.zero_shot import EVALUATION_SAMPLES, class_weights, encode
 from bdray.models.clip import normalize
 from bdray.testing import tiny_model, tiny_tokenizer
 
@@ -29,8 +29,10 @@ def test_no_sample_is_lost_whatever_the_batch(batch: int, monkeypatch: pytest.Mo
     images = torch.from_numpy(data.images).float() / 255
     with torch.no_grad():
         clean = model.encode_image(normalize(images), normalize=True)
-        triggered = model.encode_image(normalize(ATTACK.trigger.apply(images, torch.arange(10))), normalize=True)
-    # Row i is image i, clean and with the trigger of sample i, as if all had passed at once.
+        triggered = model.encode_image(
+            normalize(ATTACK.trigger.apply(images, EVALUATION_SAMPLES + torch.arange(10))), normalize=True
+        )
+    # Row i is image i, clean and with the trigger that it gets in evaluation, as if all had passed at once.
     torch.testing.assert_close(found.clean, clean, rtol=0, atol=1e-5)
     torch.testing.assert_close(found.triggered, triggered, rtol=0, atol=1e-5)
     assert (found.clean - found.triggered).norm(dim=1).min() > 1e-3

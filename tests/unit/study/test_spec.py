@@ -141,6 +141,8 @@ MISTAKES: list[tuple[str, list[str], str | None, list[str]]] = [
     ("some/search", ["axes={defense.in_modal_weight: {low: -1, high: 2}}"], None, ["defense.in_modal_weight", "-1"]),
     ("some/search", ["defense.recipe.batch_size=65"], None, ["defense.recipe.batch_size", "65", "64"]),
     ("some/grid", ["defense.recipe.batch_size=65"], None, ["defense.recipe.batch_size", "65", "64"]),
+    ("some/grid", ["training.num_workers=3"], None, ["pretrain.recipe.batch_size", "32", "3 workers", "multiple"]),
+    ("some/search", ["training.num_workers=3"], None, ["pretrain.recipe.batch_size", "32", "3 workers", "multiple"]),
     ("some/grid", ["defense.recipe.epoch=1"], None, ["grid.yaml", "defense.recipe.epoch", "'epochs'"]),
 ]
 

@@ -180,11 +180,12 @@ def test_the_schedule_runs_over_all_epochs(cache: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Recipe, "rate", rate)
     original = torch.optim.AdamW.step
-    monkeypatch.setattr(
-        torch.optim.AdamW,
-        "step",
-        lambda self: (used.extend(group["lr"] for group in self.param_groups), original(self)) and None,
-    )
+
+    def step(self: torch.optim.AdamW) -> None:
+        used.extend(group["lr"] for group in self.param_groups)
+        original(self)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
     train(tiny_model("vit"), ContrastiveObjective(), feed(cache), tiny_recipe(), report=lambda metrics: None)
     # Steps are counted over the whole training, and both parameter groups step at the rate of theirs.
     assert asked == [(step, STEPS) for step in range(2 * STEPS)]
