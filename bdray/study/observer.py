@@ -34,8 +34,9 @@ class Observer:
         self._open_run(job)
 
     def epoch(self, job: Job, metrics: Mapping[str, Any]) -> None:
-        """A job finished an epoch."""
-        self._screen.epoch(job, metrics)
+        """A job finished an epoch, or tells of one that it finished before it was interrupted."""
+        if "resumed" not in metrics:
+            self._screen.epoch(job, metrics)
         self._tracker.log(job.key, int(metrics["epoch"]), self._measured(metrics))
 
     def result(self, result: Result) -> None:
@@ -95,5 +96,5 @@ class Observer:
 
     def _measured(self, metrics: Mapping[str, Any]) -> dict[str, float]:
         """The numbers of an epoch, the study's own metrics first: MLflow's comparison starts with the first one."""
-        names = [*self._loaded.objectives, *metrics]
-        return {name: metrics[name] for name in names if name != "epoch" and isinstance(metrics.get(name), int | float)}
+        names = [name for name in (*self._loaded.objectives, *metrics) if name not in ("epoch", "resumed")]
+        return {name: metrics[name] for name in names if isinstance(metrics.get(name), int | float)}

@@ -11,7 +11,7 @@ from typing import Self
 from bdray.exceptions import TrackingError
 
 UI_PORT = 5000
-SERVER = re.compile(r"https?://([^/\s]*@)?(\[[\da-f:]+\]|[^/@:\s]+)(:\d+)?(/[^@\s]*)?", re.IGNORECASE)
+SERVER = re.compile(r"https?://([^/?#\s]*@)?(\[[\da-f:]+\]|[^/?#@:\s]+)(:\d+)?(/[^?#@\s]*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Location:
         path = Path(name).expanduser().resolve()
         # In the URI of a database ? and % have a meaning, and with a colon it is of another kind.
         if not name or re.search("[?%:]", str(path)) or (name == uri and path.suffix != ".db"):
-            shown = re.sub(r"(?<=://)\S*@", "***@", uri)
+            shown = re.sub(r"(?<=://)\S*@", "***@", uri)  # redact() stops at a /, which a password may hold
             raise TrackingError(
                 f"tracking URI {shown!r} is not supported. Give sqlite:////absolute/path/mlflow.db without ?, % and :, "
                 "the path of such a .db file, or the address http(s)://HOST:PORT of an MLflow server, which may use a "

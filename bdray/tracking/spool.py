@@ -19,11 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class Spool:
-    """A queue of records, in memory and as lines of JSON in a local folder that one process owns.
-
-    Args:
-        folder: Is created.
-        destination: Records for another one stay where they are.
+    """A queue of records for one destination, in memory and as lines of JSON in a folder that one process owns.
 
     Raises:
         TrackingError: If the folder cannot be used.

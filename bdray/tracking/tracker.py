@@ -169,6 +169,6 @@ class Tracker:
                 self._wait = min(max(1.0, 2 * self._wait), LONGEST_WAIT)
                 self._next_attempt = time.monotonic() + self._wait
                 return False
-            self._spool.refuse(record, one_line(error))
+            self._spool.refuse(record, f"{type(error).__name__}: {one_line(error)}")
         self._wait = 0.0
         return True

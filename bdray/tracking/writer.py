@@ -16,16 +16,11 @@ EPOCH = "epoch"
 
 
 class Writer:
-    """Carries out records one by one; a repetition changes nothing.
-
-    Args:
-        client: Of a store that answers.
-        artifacts: Where new experiments keep their files; None: where the server wants them.
-    """
+    """Carries out records one by one; a repetition changes nothing."""
 
     def __init__(self, client: "MlflowClient", artifacts: str | None) -> None:
         self._client = client
-        self._artifacts = artifacts
+        self._artifacts = artifacts  # of new experiments; None: where the server wants them
         self._experiments: dict[str, str] = {}
         self._runs: dict[tuple[str, str | None, str], str] = {}
         self._last_steps: dict[str, int] = {}

@@ -17,6 +17,9 @@ from bdray.training.checkpoint import Checkpointer, History
 from bdray.training.feed import Feed
 from bdray.training.optim import Recipe
 
+RESUMED = "resumed"
+"""Marks the metrics of an epoch that was trained before an interruption."""
+
 
 def train(
     model: open_clip.CLIP,
@@ -35,7 +38,8 @@ def train(
         objective: What is minimized.
         feed: Batches.
         recipe: Optimizer and schedule.
-        report: Told the metrics of every finished epoch, on every worker, with values already reduced.
+        report: Told the metrics of every finished epoch, on every worker, with values already reduced. Those before an
+            interruption come once more, marked with ``RESUMED``.
         checkpointer: Where the state is kept after every epoch; None keeps nothing.
         evaluate: Called after every epoch, on the first worker only, with the model in eval mode.
 
@@ -48,6 +52,8 @@ def train(
     is_first = feed.rank == 0
     optimizer = recipe.optimizer(model)
     history = checkpointer.load(model, optimizer) if checkpointer else []
+    for past in history:  # whoever listened may have died before it noted the latest
+        report({**past, RESUMED: 1.0})
     module = TrainingModule(model, objective)
     forward = DistributedDataParallel(module) if feed.world_size > 1 else module
     for epoch in range(len(history), recipe.epochs):

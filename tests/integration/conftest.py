@@ -75,7 +75,10 @@ class Output:
     def copy(self, to: Path, *, without: str) -> "Output":
         """Another output folder that has prepared data and all stages but one kind, with their evaluations."""
         shutil.copytree(self.folder / "cache", to / "cache")
-        shutil.copytree(self.store, to / "store", ignore=shutil.ignore_patterns(without, "evaluate"))
+        shutil.copytree(self.store, to / "store", ignore=shutil.ignore_patterns(without))
+        for path in (to / "store").glob("evaluate/*/manifest.json"):
+            if without in json.loads(path.read_text())["inputs"]:
+                shutil.rmtree(path.parent)
         return Output(to)
 
 
@@ -158,9 +161,18 @@ class Driver:
         (pid,) = [pid for pid, command in self.descendants().items() if command.startswith("ray::ImplicitFunc")]
         return pid
 
-    def is_clean(self) -> bool:
-        """Whether none of its processes is left."""
-        return not any(Path(f"/proc/{pid}").exists() for pid in self._seen - {self.process.pid})
+    def left_over(self, seconds: float = 60.0) -> dict[int, str]:
+        """Its processes that still run after some time, zombies apart, whose end only their new parent may note."""
+        end = time.monotonic() + seconds
+        while True:
+            found: dict[int, str] = {}
+            for pid in self._seen - {self.process.pid}:
+                with contextlib.suppress(OSError):
+                    if (state := Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]) != "Z":
+                        found[pid] = state + " " + Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+            if not found or time.monotonic() > end:
+                return found
+            time.sleep(0.2)
 
     def clean_up(self) -> None:
         """End what is left of it, process by process."""
@@ -169,7 +181,7 @@ class Driver:
             with contextlib.suppress(OSError):
                 if pid == self.process.pid or b"ray" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.wait(PATIENCE)
 
 
 @pytest.fixture(scope="session")

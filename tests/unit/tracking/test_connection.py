@@ -126,7 +126,7 @@ def test_an_answer_that_says_nothing_about_the_record_means_away(
     assert is_http_500(error) == (status == 500)
 
 
-def test_a_database_that_two_processes_create_at_once_is_whole(tmp_path: Path) -> None:
+def test_a_database_that_two_drivers_create_at_once_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     with ThreadPoolExecutor(2) as pool:
         clients = list(pool.map(connect, [Location.parse(str(path))] * 2))

@@ -23,6 +23,7 @@ from bdray.tracking.location import Location
         "http://",
         "http://host:port",
         "http://me:hun/ter2@host",
+        "http://me:hun#ter2@host",
     ],
 )
 def test_uris_that_are_not_supported_are_refused_with_the_rule(uri: str) -> None:

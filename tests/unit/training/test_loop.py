@@ -95,9 +95,11 @@ def test_an_interrupted_training_gives_the_same_model(tower: Tower, cache: Path,
     assert without_time(history) == without_time(expected)
     assert [entry["epoch"] for entry in history] == [1, 2, 3]
 
-    # A finished training is read back without a step.
+    # A finished training is read back without a step, and told once more, marked as the past.
     again, none = tiny_model(tower, seed=2), Interrupted(at_step=0)
-    assert run(again, cache, checkpointer, none) == history
+    told: list[Mapping[str, float]] = []
+    assert run(again, cache, checkpointer, none, report=told.append) == history
+    assert told == [{**entry, "resumed": 1.0} for entry in history]
     assert all(torch.equal(again.state_dict()[name], value) for name, value in straight.state_dict().items())
     # One file is kept.
     assert list(checkpointer.folder.iterdir()) == [checkpointer.path]
