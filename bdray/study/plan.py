@@ -110,8 +110,8 @@ def _check_shares(job: Job, num_workers: int) -> None:
     if batch % num_workers:
         part = {"defend": "defense"}.get(job.stage.name, job.stage.name)
         raise ConfigError(
-            f"{part}.recipe.batch_size: {batch} samples have no equal shares for {num_workers} workers. Make it a multiple "
-            "of training.num_workers."
+            f"{part}.recipe.batch_size: {batch} samples have no equal shares for {num_workers} workers. "
+            "Make it a multiple of training.num_workers."
         )
 
 

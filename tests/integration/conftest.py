@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Run
     from torch import Tensor
 
@@ -88,7 +87,7 @@ class Tracked:
     def __init__(self, uri: str, study: str) -> None:
         from mlflow import MlflowClient
 
-        self.client: MlflowClient = MlflowClient(uri)
+        self.client = MlflowClient(uri)
         experiment = self.client.get_experiment_by_name(study)
         assert experiment is not None
         self.runs: dict[str, Run] = {}
@@ -161,15 +160,21 @@ class Driver:
         (pid,) = [pid for pid, command in self.descendants().items() if command.startswith("ray::ImplicitFunc")]
         return pid
 
-    def left_over(self, seconds: float = 60.0) -> dict[int, str]:
-        """Its processes that still run after some time, zombies apart, whose end only their new parent may note."""
+    def left_over(self, seconds: float = 60.0) -> list[str]:
+        """Its processes that still run after some time.
+
+        Not counted are zombies, whose end only their new parent may note, and two agents of Ray that compute nothing
+        and take up to a minute to see that their node is gone.
+        """
         end = time.monotonic() + seconds
         while True:
-            found: dict[int, str] = {}
+            found = []
             for pid in self._seen - {self.process.pid}:
                 with contextlib.suppress(OSError):
-                    if (state := Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]) != "Z":
-                        found[pid] = state + " " + Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+                    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+                    command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+                    if state != "Z" and "gent" not in command:
+                        found.append(command)
             if not found or time.monotonic() > end:
                 return found
             time.sleep(0.2)

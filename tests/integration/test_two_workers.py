@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Output
 
 Study = Callable[..., int]
+pytestmark = pytest.mark.slow
 
 
 def histories(output: "Output") -> dict[str, list[dict[str, float]]]:
