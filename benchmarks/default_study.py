@@ -3,8 +3,8 @@
 Usage: python benchmarks/default_study.py [STUDY] [--keep DIR]
 
 Runs the command a user runs, twice, in a scratch folder. Utilization and overhead come from the time stamps that every
-stage leaves in its manifest: after the base, the training functions' time over (slots x wall time), and per trial the
-time between two training functions of one warm worker. The trial's evaluation on the test split counts as overhead.
+stage leaves in its manifest: after the base, the time of the training steps over (slots x wall time), and from one
+trial to the next the time in which a warm worker computes nothing of either.
 """
 
 import argparse
@@ -99,22 +99,24 @@ def slots(store: Path) -> dict[str, Any]:
     after = [found for found in trained if found["stage"] != "pretrain"]
     wall = max(map(end, manifests)) - (base_end or min(found["started"] for found in after))
     workers = defaultdict(list)
-    for found in sorted(trained, key=lambda found: found["started"]):
+    for found in sorted(manifests, key=lambda found: found["started"]):
         workers[found["worker"]].append(found)
-    gaps = [
+    idle = [
         later["started"] - end(earlier)
         for stages in workers.values()
         for earlier, later in itertools.pairwise(stages)
-        if earlier["stage"] != "pretrain"
+        if earlier["stage"] == "evaluate"  # from one trial to the next
     ]
+    tests = [found["seconds"] for found in manifests if found["stage"] == "evaluate"]
     busy = sum(epoch["train_seconds"] for found in after for epoch in found["history"])
     return {
         "base_seconds": round(sum(found["seconds"] for found in trained if found["stage"] == "pretrain"), 1),
         "trials": sum(found["stage"] == "defend" for found in trained),
         "workers": len(workers),
         "training_over_slots_times_wall": round(busy / (len(workers) * wall), 3),
-        "median_seconds_between_trainings": round(statistics.median(gaps), 2) if gaps else None,
-        "max_seconds_between_trainings": round(max(gaps), 2) if gaps else None,
+        "median_seconds_of_test_evaluation": round(statistics.median(tests), 2),
+        "median_seconds_between_trials": round(statistics.median(idle), 2) if idle else None,
+        "max_seconds_between_trials": round(max(idle), 2) if idle else None,
     }
 
 

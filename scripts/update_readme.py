@@ -21,7 +21,7 @@ SPEED = {
     "rerun_seconds": "{} s to run it again, everything from the store",
     "peak_memory_gb": "{} GB of memory at most, all processes together",
     "training_over_slots_times_wall": "{} of the slots' time after the base is spent in training steps",
-    "median_seconds_between_trainings": "{} s between two trainings of a warm worker, final evaluation included",
+    "median_seconds_between_trials": "{} s from one trial to the next on a warm worker",
 }
 
 
@@ -33,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     report = build(options.output / "studies" / STUDY)
     shutil.copy(report.page.with_name("figure.png"), ROOT / "docs" / "lambda2.png")
-    blocks = {"table": markdown(report.summary), "finding": report.finding, "speed": speed()}
+    blocks = {"table": markdown(report.summary), "finding": report.finding.replace("\n", "\n\n"), "speed": speed()}
     if options.live:
         blocks["live"] = f"```text\n{options.live.read_text(encoding='utf-8').strip()}\n```"
     readme = ROOT / "README.md"

@@ -71,7 +71,7 @@ class Output:
     def tracked(self, study: str) -> "Tracked":
         return Tracked(f"sqlite:///{self.folder / 'mlflow.db'}", study)
 
-    def copy(self, to: Path, *, without: str) -> "Output":
+    def copy(self, to: Path, *, without: str = "nothing") -> "Output":
         """Another output folder that has prepared data and all stages but one kind, with their evaluations."""
         shutil.copytree(self.folder / "cache", to / "cache")
         shutil.copytree(self.store, to / "store", ignore=shutil.ignore_patterns(without))

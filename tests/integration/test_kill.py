@@ -69,7 +69,9 @@ def test_the_driver_is_killed(reference: "Output", one_trial: list[str], driver:
     assert "epoch 1/12" not in log
 
 
-def test_everything_is_killed_in_the_base(smoke: "Output", driver: Start, tmp_path: Path) -> None:
+def test_everything_is_killed_in_the_base(
+    smoke: "Output", driver: Start, run_study: Callable[..., int], tmp_path: Path
+) -> None:
     import torch
 
     output = type(smoke)(tmp_path / "output")
@@ -83,7 +85,7 @@ def test_everything_is_killed_in_the_base(smoke: "Output", driver: Start, tmp_pa
     again = driver(output, *words)
     assert again.wait() == 0, again.errors
     uninterrupted = type(smoke)(tmp_path / "uninterrupted")
-    assert driver(uninterrupted, *words).wait() == 0
+    assert run_study(uninterrupted, *words) == 0
     # From the base on everything is as it would have been.
     assert output.manifests().keys() == uninterrupted.manifests().keys()
     for stage in ("pretrain", "victim"):
@@ -111,6 +113,8 @@ def test_ctrl_c(reference: "Output", one_trial: list[str], driver: Start, tmp_pa
     # MLflow's users see what happened.
     states = output.tracked("smoke/lambda2").states
     assert (states["smoke/lambda2"], states["λ₂=1 seed=0"]) == ("KILLED", "KILLED")
+    if not whole_group:
+        return
     again = driver(output, *one_trial, "cpus=1")
     assert again.wait() == 0, again.errors
     assert_as_uninterrupted(output, reference)
@@ -120,10 +124,14 @@ def test_a_search_is_killed(smoke: "Output", driver: Start, tmp_path: Path) -> N
     output = smoke.copy(tmp_path / "output", without="defend")
     words = ["smoke/search", "defense.recipe.epochs=6"]
     for _ in range(2):
-        before = len(output.manifests("defend"))
+        finished = len(output.manifests("defend"))
         killed = driver(output, *words)
-        # In the middle of a point, once another one is finished.
-        killed.until(lambda before=before: len(output.manifests("defend")) > before and output.checkpoints("defend"))
+
+        def is_in_the_middle(finished: int = finished) -> bool:
+            """Of a point, when another one is finished."""
+            return len(output.manifests("defend")) > finished and bool(output.checkpoints("defend"))
+
+        killed.until(is_in_the_middle)
         killed.process.kill()
         killed.process.wait()
     last = driver(output, *words)

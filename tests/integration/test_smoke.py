@@ -83,13 +83,14 @@ def test_a_rerun_trains_nothing(smoke: "Output", run_study: Study, capsys: pytes
     assert tracked.steps("λ₂=1 seed=0", "test/clean_accuracy_top1") == [2]
 
 
-def test_another_value_trains_only_itself(smoke: "Output", run_study: Study) -> None:
-    before = smoke.manifests()
-    assert run_study(smoke, "smoke/lambda2", "axes={defense.in_modal_weight: {values: [1, 2]}}", "compare=[]") == 0
-    new = smoke.manifests().keys() - before.keys()
+def test_another_value_trains_only_itself(smoke: "Output", run_study: Study, tmp_path: Path) -> None:
+    output = smoke.copy(tmp_path / "output")
+    before = output.manifests()
+    assert run_study(output, "smoke/lambda2", "axes={defense.in_modal_weight: {values: [1, 2]}}", "compare=[]") == 0
+    new = output.manifests().keys() - before.keys()
     # Victim and λ₂ = 1 are shared with the study as it is in its file; nothing old was touched.
     assert sorted(name.partition("/")[0] for name in new) == ["defend", "evaluate"]
-    assert {name: time for name, time in smoke.manifests().items() if name in before} == before
+    assert {name: time for name, time in output.manifests().items() if name in before} == before
 
 
 def test_a_failing_trial_does_not_stop_the_study(
