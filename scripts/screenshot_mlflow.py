@@ -23,7 +23,7 @@ CHROMIUM = (
     "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--virtual-time-budget=30000",
 )  # fmt: skip
-PAGE, CROP = (1700, 1000), (195, 0, 1310, 1000)
+PAGE, CROP = (1700, 1000), (195, 0, 1252, 1000)
 """Size of the browser's window, and the part of it without MLflow's side bars (left, top, right, bottom)."""
 
 
