@@ -12,7 +12,7 @@ from bdray.config import Tree
 from bdray.exceptions import ConfigError
 from bdray.pipeline.experiment import Experiment
 from bdray.registry import component
-from bdray.report.published import Published
+from bdray.report.published import Published, published_points
 from bdray.report.study import Metric
 from bdray.study.runtime import Runtime
 from bdray.study.search.base import Search
@@ -202,6 +202,15 @@ def _check(loaded: LoadedStudy) -> None:
         raise ConfigError("axes.seed: would be overwritten, for every point runs with each of the seeds. Use seeds.")
     if len(set(study.seeds)) != len(study.seeds):
         raise ConfigError(f"seeds: every seed must be given once, not {list(study.seeds)}.")
+    # Now what the report would refuse in the end.
+    values = [value for axis in study.axes.values() for value in axis.values or ()]
+    for value in study.compare:
+        if len(study.axes) != 1 or value not in values:
+            raise ConfigError(
+                f"{loaded.source}: compare: {value!r} is not a value of a single axis of the study. "
+                "Give two of its values, or [] for the first and the last."
+            )
+    published_points(study.published)
 
 
 def _fields(cls: Any) -> set[str]:

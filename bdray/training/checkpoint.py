@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 _log = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ class Checkpointer:
     """Keeps the latest state of one training in a folder.
 
     Batches and learning rates are functions of the step alone, so model, optimizer and epoch are the whole state.
+    Several processes may compute the same stage in the same folder: each goes on from whatever whole state it finds.
     """
 
     folder: Path
@@ -40,6 +41,12 @@ class Checkpointer:
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        try:
+            self._write(tensors, history)
+        except (FileNotFoundError, SafetensorError):  # another process finished the stage and cleared the folder
+            self._write(tensors, history)
+
+    def _write(self, tensors: dict[str, Tensor], history: History) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f"{uuid.uuid4().hex}.partial"
         save_file(tensors, partial, metadata={"history": json.dumps(history)})
@@ -47,10 +54,10 @@ class Checkpointer:
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> History:
         """Restore the latest state in place and return its history; an empty history if there is none."""
-        if not self.path.exists():
-            return []
         try:
-            tensors, history = load_file(self.path), _history(self.path)
+            tensors, history = _read(self.path)
+        except FileNotFoundError:
+            return []
         except (SafetensorError, ValueError, KeyError) as error:
             _log.warning("%s is damaged (%s); the training starts afresh.", self.path, error)
             return []
@@ -78,10 +85,10 @@ def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
     return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
-def _history(path: Path) -> History:
-    from safetensors import safe_open
-
+def _read(path: Path) -> tuple[dict[str, Tensor], History]:
+    """Tensors and history of one state: in one go, for the file may be replaced at any moment."""
     with safe_open(path, framework="pt") as file:
         metadata: dict[str, Any] = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dictionary
     history: Sequence[dict[str, float]] = json.loads(metadata["history"])
-    return list(history)
+    return tensors, list(history)

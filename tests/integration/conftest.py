@@ -125,6 +125,8 @@ class Driver:
             stdout=self.log.open("w"),
             stderr=(self.output.folder / "driver.err").open("w"),
             start_new_session=True,  # a group of its own, as a terminal gives it
+            # A shell that starts the tests in the background lets them ignore Ctrl-C, and so would all their children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     @property

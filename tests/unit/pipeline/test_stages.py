@@ -1,10 +1,11 @@
 """Keys say exactly which stages a change concerns, and a stage computes whatever it needs, once."""
 
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,20 @@ def test_a_failed_stage_leaves_no_result(make: Make, lab: Lab) -> None:
     # What it needed is there, it itself is not.
     assert lab.context.store.find("defend", stage.key) is None
     assert lab.context.store.find("victim", stage.inputs[0].key) is not None
+
+
+def test_a_stage_may_be_finished_by_another_process_meanwhile(make: Make, lab: Lab) -> None:
+    stage = Pretrain(make({"pretrain.recipe.epochs": 3}))
+    store, epochs = lab.context.store, lab.epochs
+
+    def finished_elsewhere(name: str, metrics: Mapping[str, float]) -> None:
+        epochs.append(name)
+        shutil.rmtree(store.workspace("pretrain", stage.key))  # as whoever finishes does
+
+    manifest = stage.result(replace(lab.context, report=finished_elsewhere))
+    # The folder of its unfinished state was cleared under its hands; it goes on all the same.
+    assert epochs == ["pretrain"] * 3
+    assert [epoch["epoch"] for epoch in manifest["history"]] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(("available", "count"), [(10, 3), (10, 10), (2, 2)])
