@@ -176,4 +176,9 @@ def _escape(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if status == INTERRUPTED:  # Ray that was interrupted while it started may crash the interpreter on its way out
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

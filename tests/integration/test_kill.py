@@ -94,6 +94,44 @@ def test_everything_is_killed_in_the_base(
     assert output.tracked("smoke/lambda2").steps("base", "loss") == [1, 2, 3, 4, 5]
 
 
+def test_a_worker_that_dies_too_often_fails_its_trial(
+    reference: "Output", one_trial: list[str], driver: Start, tmp_path: Path
+) -> None:
+    output = reference.copy(tmp_path / "output", without="defend")
+    running = driver(output, *one_trial, "cpus=1", "training.max_retries=0")
+    running.until(lambda: output.checkpoints("defend"))
+    os.kill(running.trial_process(), signal.SIGKILL)
+    # The study ends, says what happened and that something is missing.
+    assert running.wait() == 1, running.errors
+    assert "λ₂=1 seed=0: FAILED: its process died 1 times. Is there enough memory?" in running.log.read_text()
+    assert output.tracked("smoke/lambda2").states["λ₂=1 seed=0"] == "FAILED"
+    # Its checkpoint is kept for the next run.
+    assert output.checkpoints("defend")
+
+
+def test_one_of_two_train_workers_is_killed(
+    smoke: "Output", driver: Start, run_study: Callable[..., int], tmp_path: Path
+) -> None:
+    import torch
+
+    words = ["smoke/lambda2", "axes={defense.in_modal_weight: {values: [1]}}", "training.num_workers=2"]
+    words.append("defense.recipe.epochs=12")
+    output = smoke.copy(tmp_path / "output", without="defend")
+    running = driver(output, *words)
+    running.until(lambda: output.checkpoints("defend"))
+    workers = [pid for pid, command in running.descendants().items() if command.startswith("ray::RayTrainWorker")]
+    assert len(workers) == 2
+    os.kill(workers[1], signal.SIGKILL)
+    # Ray Train starts both again, and they go on from the checkpoint.
+    assert running.wait() == 0, running.errors
+    uninterrupted = smoke.copy(tmp_path / "uninterrupted", without="defend")
+    assert run_study(uninterrupted, *words) == 0
+    expected, found = uninterrupted.weights("defend"), output.weights("defend")
+    # Bit by bit here, too: the order of sums over two workers is fixed.
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert output.tracked("smoke/lambda2").steps("λ₂=1 seed=0", "loss") == list(range(1, 13))
+
+
 @pytest.mark.parametrize("whole_group", [True, False], ids=["as a terminal does", "driver only"])
 def test_ctrl_c(reference: "Output", one_trial: list[str], driver: Start, tmp_path: Path, whole_group: bool) -> None:
     output = reference.copy(tmp_path / "output", without="defend")

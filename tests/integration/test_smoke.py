@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Output
+    from tests.integration.conftest import Driver, Output
 
 Study = Callable[..., int]
 pytestmark = pytest.mark.slow
@@ -146,3 +146,22 @@ def test_a_relative_store_is_the_drivers(smoke: "Output", run_study: Study, tmp_
     relative = os.path.relpath(tmp_path / "elsewhere", Path(__file__).parents[2])
     assert run_study(output, "smoke/lambda2", "--store", relative) == 0
     assert not output.store.exists()
+
+
+def test_a_cluster_that_runs_already(
+    smoke: "Output", driver: Callable[..., "Driver"], tmp_path: Path, our_ray: None
+) -> None:
+    import ray
+
+    output = smoke.copy(tmp_path / "output", without="defend")
+    address = ray.get_runtime_context().gcs_address
+    running = driver(output, "smoke/lambda2", "--address", address)
+    assert running.wait() == 0, running.errors
+    # The same results by somebody else's Ray, which is still there afterwards.
+    columns = ("stage", "key", "clean_accuracy_top1", "attack_success_rate_top1", "embedding_distance")
+    rows, expected = (
+        [[row[name] for name in columns] for row in each.rows("smoke/lambda2")] for each in (output, smoke)
+    )
+    assert rows == expected
+    assert output.manifests().keys() == smoke.manifests().keys()
+    assert ray.cluster_resources()["CPU"] == 3
