@@ -26,6 +26,11 @@ class Defense(Component):
     num_samples: int | None = Field(default=None, ge=2)
     """Clean pairs that the defender has, drawn at random from the finetuning split; None: all of it."""
 
+    @property
+    def views(self) -> int:
+        """How many views of each sample pass the model in a step, to estimate what a run will cost."""
+        return 1
+
     def check(self) -> None:
         """Refuse to start where something that the defense needs is not installed.
 

@@ -39,6 +39,10 @@ class CleanCLIP(Defense):
             raise ValueError("one of clip_weight and in_modal_weight must be above 0")
         return self
 
+    @property
+    def views(self) -> int:
+        return 2 if self.in_modal_weight else 1
+
     def check(self) -> None:
         self.text_augmentation.check()
 

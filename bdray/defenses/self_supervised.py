@@ -23,6 +23,10 @@ class SelfSupervised(Defense):
     text_augmentation: TextAugmentation = Eda()
     """Makes the second view of each caption."""
 
+    @property
+    def views(self) -> int:
+        return 2
+
     def check(self) -> None:
         self.text_augmentation.check()
 

@@ -76,7 +76,6 @@ class Experiment:
         Raises:
             ConfigError: With the rule and the numbers.
             CheckpointError: If the file of first weights cannot be one.
-
         """
         size = self.model.description()["vision_cfg"].get("image_size")
         if size != self.data.image_size:

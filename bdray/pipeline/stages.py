@@ -83,7 +83,6 @@ class Stage(ABC):
 
         Returns:
             What the manifest records: ``metrics``, and ``history`` where the stage trains.
-
         """
 
     @cached_property

@@ -32,7 +32,6 @@ class Store:
 
         Raises:
             StoreError: If the URI is not understood.
-
         """
         self.uri = uri
         self._cache = cache
@@ -56,7 +55,6 @@ class Store:
 
         Raises:
             StoreError: If that does not work.
-
         """
         probe = f"probe-{uuid.uuid4().hex}"
         try:
@@ -75,7 +73,6 @@ class Store:
 
         Raises:
             StoreError: If there is a manifest that cannot be read.
-
         """
         path = f"{_folder(stage, key)}/{MANIFEST}"
         try:
@@ -95,7 +92,6 @@ class Store:
 
         Raises:
             StoreError: If the stage is not finished, or the file is missing or damaged.
-
         """
         manifest = self.find(stage, key)
         if manifest is None or name not in manifest["files"]:

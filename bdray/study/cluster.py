@@ -40,7 +40,6 @@ def cluster(runtime: Runtime) -> Iterator[int]:
 
     Raises:
         ClusterError: If there is no cluster at the address, or not even one trial fits.
-
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -60,7 +59,6 @@ def slots(runtime: Runtime) -> int:
 
     Raises:
         ClusterError: If not even one fits.
-
     """
     launch, total = runtime.training, ray.cluster_resources()
     cpus = total.get("CPU", 0.0) / (launch.cpus_per_worker * launch.num_workers + WAITING_CPU * launch.nested)

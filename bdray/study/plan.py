@@ -92,7 +92,6 @@ def plan(loaded: LoadedStudy, proposals: Iterable[Proposal], store: Store) -> Pl
     Raises:
         ConfigError: If a point does not make a valid experiment, or its parts do not fit each other.
         CheckpointError: If a file of first weights cannot be used.
-
     """
     found: dict[str, Job] = {}
     for proposal in proposals:
@@ -125,7 +124,7 @@ def images(job: Job) -> int:
         samples = experiment.victim.num_samples or experiment.data.size("train")
     else:
         samples = experiment.defense.num_samples or experiment.data.size("finetune")
-        views = 2 if getattr(experiment.defense, "in_modal_weight", 1) and experiment.defense.type != "finetune" else 1
+        views = experiment.defense.views
     return samples * recipe.epochs * views
 
 

@@ -93,7 +93,6 @@ class LoadedStudy:
 
         Raises:
             ConfigError: If the point does not give a valid experiment.
-
         """
         tree = self.base
         for path, value in point.items():
@@ -143,7 +142,6 @@ def load(
 
     Raises:
         ConfigError: If a name is unknown or a field does not validate.
-
     """
     folder = studies_folder()
     known = names(folder)

@@ -29,7 +29,6 @@ def augment(images: Tensor, seed: int, epoch: int, samples: Tensor) -> Tensor:
         seed: Seed of the training.
         epoch: Every epoch draws new policies.
         samples: Indices that, with seed and epoch, decide each image's policy, int64 [N].
-
     """
     with torch.random.fork_rng(devices=[]):
         views = []

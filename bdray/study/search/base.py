@@ -40,7 +40,6 @@ class Search(Component):
 
         Raises:
             ConfigError: With the axis and the rule.
-
         """
 
     @abstractmethod
@@ -55,5 +54,4 @@ class Search(Component):
             axes: Knobs by dotted path.
             metrics: ``max`` or ``min`` by name of metric: the objectives.
             folder: The study's own folder on the driver's disk.
-
         """
