@@ -10,8 +10,8 @@ from bdray.text.eda import Eda
 if TYPE_CHECKING:
     import open_clip
 
+    from bdray.checkpoint import History
     from bdray.data.base import Pairs
-    from bdray.training.checkpoint import History
     from bdray.training.session import Session
 
 

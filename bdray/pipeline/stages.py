@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import open_clip
     from numpy.typing import NDArray
 
+    from bdray.checkpoint import History
     from bdray.data.base import Pairs, Split
-    from bdray.training.checkpoint import History
     from bdray.training.session import Session
 
 Report = Callable[[str, Mapping[str, float]], None]

@@ -10,10 +10,10 @@ import torch.distributed
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from bdray.checkpoint import Checkpointer, History
 from bdray.exceptions import TrainingError
 from bdray.models.clip import MAX_LOGIT_SCALE
 from bdray.objective import Objective, TrainingModule
-from bdray.training.checkpoint import Checkpointer, History
 from bdray.training.feed import Feed
 from bdray.training.optim import Recipe
 

@@ -11,10 +11,10 @@ import torch.distributed
 from numpy.typing import NDArray
 
 from bdray.attacks.poisoning import Poisoning
+from bdray.checkpoint import Checkpointer, History
 from bdray.models.tokenizer import Tokenizer
 from bdray.objective import Objective
 from bdray.text.base import TextAugmentation
-from bdray.training.checkpoint import Checkpointer, History
 from bdray.training.feed import Feed, augment_captions
 from bdray.training.loop import train
 from bdray.training.optim import Recipe

@@ -7,10 +7,10 @@ import open_clip
 import pytest
 import torch
 
+from bdray.checkpoint import History
 from bdray.data.base import Pairs
 from bdray.defenses.base import Defense
 from bdray.testing import example, tiny_model, tiny_scenes, tiny_tokenizer
-from bdray.training.checkpoint import History
 from bdray.training.session import Session
 
 MEMBERS = [pytest.param(member, id=name) for name, member in Defense.members().items()]

@@ -1,10 +1,11 @@
 """What a trigger is: a function from images to images."""
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from bdray import config
 from bdray.registry import Component, component
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ class Trigger(Component):
     """Changes images so that a poisoned model sees the target in them.
 
     A trigger is a pure function of its fields, the image and the sample's index: the same image gets the same trigger
-    in every epoch, on every worker and in every batch.
+    in every epoch, on every worker and in every batch. Randomness that differs between samples comes from
+    :mod:`bdray.attacks.triggers.noise`.
     """
 
     type: str
@@ -43,8 +45,13 @@ class Trigger(Component):
             ConfigError: With the rule and the numbers.
         """
 
+    def identity(self) -> dict[str, Any]:
+        """All that decides what the trigger does, as plain JSON: its fields, and the hash of any file it reads."""
+        fields: dict[str, Any] = config.dump(self)
+        return fields
+
     def generator(self, *salt: int) -> "torch.Generator":
-        """A generator of its own for each combination of the trigger's seed and ``salt`` (a sample index, say)."""
+        """A generator of its own for each combination of the trigger's seed and ``salt``."""
         import numpy as np
         import torch
 

@@ -10,12 +10,12 @@ import torch
 
 from bdray.attacks.attack import Attack
 from bdray.attacks.triggers.blended import Blended
+from bdray.checkpoint import Checkpointer, History
 from bdray.exceptions import TrainingError
 from bdray.models.clip import MAX_LOGIT_SCALE
 from bdray.objective import Batch, ContrastiveObjective, Loss
 from bdray.testing import TOWERS, Tower, tiny_model, tiny_recipe, tiny_scenes, tiny_tokenizer
 from bdray.text.eda import Eda
-from bdray.training.checkpoint import Checkpointer, History
 from bdray.training.feed import Feed, augment_captions
 from bdray.training.loop import train
 from bdray.training.optim import Recipe

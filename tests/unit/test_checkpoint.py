@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from bdray.training.checkpoint import Checkpointer
+from bdray.checkpoint import Checkpointer
 
 History = list[dict[str, float]]
 
