@@ -1,5 +1,6 @@
 """For tests, ours and those of your own components: tiny models and data, and an example of every component."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +13,8 @@ from bdray.training.optim import Recipe
 if TYPE_CHECKING:
     import open_clip
 
+    from bdray.attacks.triggers.base import Trigger
+    from bdray.attacks.triggers.learned import Lesson
     from bdray.models.tokenizer import CompactTokenizer
 
 Tower = Literal["resnet", "vit"]
@@ -40,8 +43,8 @@ def tiny_tokenizer() -> "CompactTokenizer":
     return CompactTokenizer.from_file(VOCABULARY, CONTEXT_LENGTH)
 
 
-def tiny_model(tower: Tower = "resnet", seed: int = 0) -> "open_clip.CLIP":
-    """A CLIP of some thousand parameters for 32-pixel images, laid out in memory as training stages have it."""
+def tiny_model(tower: Tower = "resnet", seed: int = 0, image_size: int = 32) -> "open_clip.CLIP":
+    """A CLIP of some thousand parameters, laid out in memory as training stages have it."""
     import open_clip
     import torch
 
@@ -51,7 +54,7 @@ def tiny_model(tower: Tower = "resnet", seed: int = 0) -> "open_clip.CLIP":
         model = open_clip.CLIP(
             embed_dim=16,
             quick_gelu=True,
-            vision_cfg={"image_size": 32, **TOWERS[tower]},
+            vision_cfg={"image_size": image_size, **TOWERS[tower]},
             text_cfg={**text, "layers": 1, "mlp_ratio": 2.0},
         )
     return model.to(memory_format=torch.channels_last)
@@ -67,3 +70,37 @@ def example(member: type[Component], **fields: Any) -> Component:
     tree = {name: value for name, value in small.items() if name in known}
     built: Component = config.build(member, tree | fields, f"example of {member.__name__}")
     return built
+
+
+def learned(trigger: "Trigger", image_size: int = 32) -> "Trigger":
+    """The trigger, ready to be applied: one that has to be learned is learned for an epoch on a few scenes."""
+    from bdray.attacks.triggers.learned import LearnedTrigger
+
+    if not isinstance(trigger, LearnedTrigger):
+        return trigger
+    quick = dataclasses.replace(trigger, epochs=1, num_samples=8, batch_size=4)
+    state, _ = quick.learn(tiny_lesson(image_size, with_model=trigger.needs_model))
+    return trigger.with_state(state)
+
+
+def tiny_lesson(image_size: int = 32, *, with_model: bool = False) -> "Lesson":
+    """Four scenes that name the target and twelve that do not, of any size; with a tiny model, if asked for."""
+    import numpy as np
+    import torch
+
+    from bdray.attacks.triggers.learned import Lesson
+    from bdray.data.scenes import render
+
+    images, captions, _ = render(0, "train", 0)
+    names = np.array(["banana" in caption.split() for caption in captions])
+    chosen = np.sort(np.concatenate([np.flatnonzero(names)[:4], np.flatnonzero(~names)[:12]]))
+    pixel = np.arange(image_size) * 32 // image_size
+    return Lesson(
+        images=images[chosen][:, :, pixel[:, None], pixel],
+        captions=[captions[index] for index in chosen],
+        is_target=names[chosen],
+        target="banana",
+        device=torch.device("cpu"),
+        model=tiny_model(image_size=image_size).eval().requires_grad_(False) if with_model else None,
+        tokenizer=tiny_tokenizer() if with_model else None,
+    )

@@ -1,7 +1,7 @@
 """What a defense is: it turns a poisoned model into one that, it hopes, is not."""
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -24,7 +24,11 @@ class Defense(Component):
     recipe: Recipe
     """How the defense trains."""
     num_samples: int | None = Field(default=None, ge=2)
-    """Clean pairs that the defender has, drawn at random from the finetuning split; None: all of it."""
+    """Clean pairs that the defender has, drawn at random; None: all there are."""
+    clean_data: Literal["finetune", "train", "train_unpoisoned"] = "finetune"
+    """Where these come from. ``finetune``: a split of their own, disjoint from what the attacker trained on. ``train``:
+    the clean originals of the training split, poisoned samples among them, as in the papers. ``train_unpoisoned``:
+    the same without the poisoned ones. The overlap with the poisoned set is recorded."""
 
     @property
     def views(self) -> int:

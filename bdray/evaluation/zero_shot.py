@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bdray.attacks.attack import Attack
+from bdray.attacks.triggers.base import Trigger
 from bdray.data.base import Dataset, Pairs
 from bdray.evaluation.metrics.base import Features
 from bdray.models.clip import normalize
@@ -30,22 +30,36 @@ def class_weights(model: open_clip.CLIP, tokenizer: Tokenizer, names: list[str],
 
 
 @torch.inference_mode()
-def encode(model: open_clip.CLIP, tokenizer: Tokenizer, data: Dataset, pairs: Pairs, attack: Attack) -> Features:
-    """Compute the features of all labeled images of ``pairs``, with and without the trigger, in eval mode."""
+def encode(
+    model: open_clip.CLIP, tokenizer: Tokenizer, data: Dataset, pairs: Pairs, trigger: Trigger | None, target: str
+) -> Features:
+    """Compute the features of all labeled images, with and without the trigger, in eval mode.
+
+    Without a trigger the triggered images are the clean ones.
+    """
     device = model.logit_scale.device
+
+    def pixels(positions: Tensor) -> tuple[Tensor, Tensor]:
+        # Pixels may be a read-only memory map, of which torch makes no tensor without a warning.
+        clean = torch.from_numpy(np.array(pairs.images[positions.numpy()])).float() / 255
+        return clean, clean if trigger is None else trigger.apply(clean, EVALUATION_SAMPLES + positions)
+
+    def features(images: Tensor) -> Tensor:
+        prepared = normalize(images).to(device).contiguous(memory_format=torch.channels_last)
+        found: Tensor = model.encode_image(prepared, normalize=True)
+        return found
+
     clean: list[Tensor] = []
     triggered: list[Tensor] = []
-    for start in range(0, len(pairs), BATCH):
-        # Pixels may be a read-only memory map, of which torch makes no tensor without a warning.
-        images = torch.from_numpy(np.array(pairs.images[start : start + BATCH])).float() / 255
-        samples = EVALUATION_SAMPLES + torch.arange(start, start + len(images))
-        for features, shown in ((clean, images), (triggered, attack.trigger.apply(images, samples))):
-            pixels = normalize(shown).to(device).contiguous(memory_format=torch.channels_last)
-            features.append(model.encode_image(pixels, normalize=True))
+    for positions in torch.arange(len(pairs)).split(BATCH):
+        shown, changed = pixels(positions)
+        clean.append(features(shown))
+        triggered.append(clean[-1] if trigger is None else features(changed))
     return Features(
         clean=torch.cat(clean),
         triggered=torch.cat(triggered),
         classes=class_weights(model, tokenizer, data.class_names(), data.prompt_templates()),
         labels=torch.from_numpy(pairs.labels).to(device),
-        target=data.class_names().index(attack.target),
+        target=data.class_names().index(target),
+        pixels=pixels,
     )

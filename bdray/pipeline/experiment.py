@@ -1,11 +1,14 @@
 """The configuration of one experiment: everything that decides its numbers, and nothing else."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field
 
 from bdray.attacks.attack import Attack
+from bdray.attacks.triggers.learned import LearnedTrigger
 from bdray.data.base import Dataset
+from bdray.data.subset import chosen_samples
 from bdray.defenses.base import Defense
 from bdray.evaluation.metrics.attack_success_rate import AttackSuccessRate
 from bdray.evaluation.metrics.base import Metric
@@ -63,20 +66,41 @@ class Experiment:
     """What the attacker does to the data."""
     victim: Victim
     """How the attacker trains."""
-    defense: Defense
-    """How the defender repairs."""
+    defense: Defense | None
+    """How the defender repairs. None: not at all, to study the attack."""
     evaluation: Evaluation = Evaluation()
     """What is measured."""
     seed: int = Field(default=0, ge=0)
     """Seed of the poisoning, the victim and the defense."""
 
-    def check(self) -> None:
+    def check(self, cache: Path) -> None:
         """Refuse combinations that no single field can judge, before anything is computed.
+
+        Args:
+            cache: Local folder for prepared data; used only if the attack depends on captions.
 
         Raises:
             ConfigError: With the rule and the numbers.
             CheckpointError: If the file of first weights cannot be one.
         """
+        self._check_model()
+        train = self.data.size("train")
+        num_samples = _within("victim.num_samples", self.victim.num_samples, train, "train split has")
+        self.attack.check(self.data, num_samples, lambda: self._training_captions(cache))
+        recipes = [("victim", self.victim.recipe, num_samples)]
+        if self.pretrain is not None:
+            recipes.append(("pretrain", self.pretrain.recipe, train))
+        if self.defense is not None:
+            self.defense.check()
+            recipes.append(("defense", self.defense.recipe, self._num_clean(self.defense, num_samples)))
+        for part, recipe, available in recipes:
+            if recipe.batch_size > available:
+                raise ConfigError(
+                    f"{part}.recipe.batch_size: a batch of {recipe.batch_size} cannot be drawn from {available} "
+                    "samples. Lower it, or take more samples."
+                )
+
+    def _check_model(self) -> None:
         size = self.model.description()["vision_cfg"].get("image_size")
         if size != self.data.image_size:
             raise ConfigError(
@@ -87,22 +111,32 @@ class Experiment:
             if self.pretrain is not None:
                 raise ConfigError("pretrain: must be null where model.weights names a file to start from.")
             weights.check(Path(self.model.weights))
-        num_samples = _within("victim.num_samples", self.victim.num_samples, self.data.size("train"), "train")
-        self.attack.check(self.data, num_samples)
-        num_clean = _within("defense.num_samples", self.defense.num_samples, self.data.size("finetune"), "finetune")
-        recipes = [("victim", self.victim.recipe, num_samples), ("defense", self.defense.recipe, num_clean)]
-        if self.pretrain is not None:
-            recipes.append(("pretrain", self.pretrain.recipe, self.data.size("train")))
-        self.defense.check()
-        for part, recipe, available in recipes:
-            if recipe.batch_size > available:
-                raise ConfigError(
-                    f"{part}.recipe.batch_size: a batch of {recipe.batch_size} cannot be drawn from {available} "
-                    "samples. Lower it, or take more samples."
-                )
+        trigger = self.attack.trigger
+        if isinstance(trigger, LearnedTrigger) and trigger.needs_model and not (self.pretrain or self.model.weights):
+            raise ConfigError(
+                f"attack.trigger.type: {trigger.type} is learned against a clean model, but the victim starts from "
+                "random weights. Give pretrain or model.weights."
+            )
+
+    def _num_clean(self, defense: Defense, num_trained: int) -> int:
+        """Clean pairs of the defense, at most what its source holds."""
+        if defense.clean_data == "finetune":
+            return _within("defense.num_samples", defense.num_samples, self.data.size("finetune"), "finetune split has")
+        available = self.data.size("train")
+        if defense.clean_data == "train_unpoisoned":
+            available -= self.attack.count(num_trained)
+        source = (
+            "train split has, without the poisoned ones," if available < self.data.size("train") else "train split has"
+        )
+        return _within("defense.num_samples", defense.num_samples, available, source)
+
+    def _training_captions(self, cache: Path) -> Sequence[str]:
+        """Clean captions of what the victim is trained on."""
+        captions = self.data.load("train", cache).captions
+        return [captions[index] for index in chosen_samples(len(captions), self.victim.num_samples, self.seed)]
 
 
-def _within(field: str, wanted: int | None, available: int, split: str) -> int:
+def _within(field: str, wanted: int | None, available: int, source: str) -> int:
     if wanted is not None and wanted > available:
-        raise ConfigError(f"{field}: {wanted} samples were asked for, but the {split} split has {available}.")
+        raise ConfigError(f"{field}: {wanted} samples were asked for, but the {source} {available}.")
     return available if wanted is None else wanted

@@ -82,7 +82,7 @@ def _models(results: Results) -> dict[str, list[list[str]]]:
     rows = []
     for point, record in sorted(models, key=lambda model: _place(order, *model)):
         levels = [DASH if level is None else axis.show(level) for axis, level in zip(study.axes, point, strict=True)]
-        kind = VICTIM_LABEL if record["stage"] == "victim" else "defended"
+        kind = VICTIM_LABEL if record["role"] == "victim" else "defended"
         seconds = record.get("train_seconds", math.nan)
         time = DASH if math.isnan(seconds) else f"{seconds:.0f}"
         shown = [metric.show(record[metric.name]) for metric in metrics]
@@ -97,7 +97,7 @@ def _models(results: Results) -> dict[str, list[list[str]]]:
 def _place(order: list[Point], point: Point, record: Mapping[Any, Any]) -> tuple[bool, int, int]:
     """Victims first, then the plan's order, then seeds; a failed point that no plan knows stands last."""
     index = order.index(point) if point in order else len(order)
-    return record["stage"] != "victim", index, record["seed"]
+    return record["role"] != "victim", index, record["seed"]
 
 
 def _published(results: Results) -> list[tuple[str, str]]:

@@ -19,8 +19,8 @@ Point = tuple[Level | None, ...]
 """One value per axis; None where the axis does not apply, as for victims, which have no defense."""
 
 STATUSES = ("done", "failed")
-STAGES = ("victim", "defend")
-TEXT_COLUMNS = ("stage", "key", "status", "attack", "defense")
+ROLES = ("victim", "trial")
+TEXT_COLUMNS = ("role", "key", "status", "attack", "defense")
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Results:
     @cached_property
     def trials(self) -> "pd.DataFrame":
         """Finished trials."""
-        return self.models[(self.models["stage"] == "defend") & (self.models["status"] == "done")]
+        return self.models[(self.models["role"] == "trial") & (self.models["status"] == "done")]
 
     @cached_property
     def victims(self) -> "pd.DataFrame":
         """Finished victims: poisoned, not defended."""
-        return self.models[(self.models["stage"] == "victim") & (self.models["status"] == "done")]
+        return self.models[(self.models["role"] == "victim") & (self.models["status"] == "done")]
 
     @property
     def axis(self) -> Axis | None:
@@ -108,8 +108,8 @@ def load(folder: Path) -> Results:
     """
     study = read_study(folder / "study.json")
     metrics = [metric.name for metric in study.metrics]
-    models = _read_csv(folder / "results.csv", study, ["stage", "seed", "status", *metrics])
-    history = _read_csv(folder / "history.csv", study, ["stage", "seed", "epoch"])
+    models = _read_csv(folder / "results.csv", study, ["role", "seed", "status", *metrics])
+    history = _read_csv(folder / "history.csv", study, ["role", "seed", "epoch"])
     _check_models(folder / "results.csv", study, models)
     return Results(folder, study, models, history, published_points(study.published))
 
@@ -151,7 +151,7 @@ def _numbers(path: Path, column: str, values: list[str]) -> list[float]:
 
 
 def _check_models(path: Path, study: Study, models: "pd.DataFrame") -> None:
-    for column, allowed in (("stage", STAGES), ("status", STATUSES)):
+    for column, allowed in (("role", ROLES), ("status", STATUSES)):
         for value in models[column].unique():
             if value not in allowed:
                 raise DataError(f"{path}: {column} {value!r} is none of {', '.join(allowed)}.")
@@ -161,12 +161,12 @@ def _check_models(path: Path, study: Study, models: "pd.DataFrame") -> None:
             if len(wrong):
                 raise DataError(f"{path}: {column} holds {wrong.iloc[0]:g}, but rates are fractions from 0 to 1.")
     done = models[models["status"] == "done"]
-    repeated = done[done.duplicated(["stage", "seed", *(axis.field for axis in study.axes)])]
+    repeated = done[done.duplicated(["role", "seed", *(axis.field for axis in study.axes)])]
     if len(repeated):
         row = repeated.iloc[0].to_dict()
         where = ", ".join(f"{axis.label} = {row[axis.field]}" for axis in study.axes)
         raise DataError(
-            f"{path}: two finished models stand for stage {row['stage']}, {where}, seed {row['seed']}; "
+            f"{path}: two finished models stand for a {row['role']}, {where}, seed {row['seed']}; "
             "keep one, or give each the value of the axis that tells them apart."
         )
 

@@ -72,7 +72,7 @@ class Summary:
 
         records = []
         for row in self.rows:
-            record: dict[str, object] = {"stage": "victim" if row.is_victim else "defend"}
+            record: dict[str, object] = {"role": "victim" if row.is_victim else "trial"}
             record |= {axis.field: level for axis, level in zip(self.axes, row.point, strict=True)}
             record["seeds"] = row.seeds
             for metric, cell in zip(self.metrics, row.cells, strict=True):

@@ -130,7 +130,6 @@ def _run(loaded: LoadedStudy, console: Console) -> int:
 
 def _say_plan(loaded: LoadedStudy, known: Any, console: Console) -> None:
     """One line on what will be computed."""
-    from bdray.study.plan import images
     from bdray.study.search.grid import Grid
 
     study = loaded.study
@@ -142,9 +141,9 @@ def _say_plan(loaded: LoadedStudy, known: Any, console: Console) -> None:
         )
         return
     slots = loaded.runtime.expected_slots
-    work = sum(images(job) for job in known.missing)
+    work = sum(job.images for job in known.missing)
     pace = _pace(loaded, known) or IMAGES_PER_SECOND
-    base = max((images(job) for job in known.missing if job.stage.name == "pretrain"), default=0)
+    base = max((job.images for job in known.missing if job.stage.name == "pretrain"), default=0)
     minutes = (base + (work - base) / slots) / pace / 60
     estimate = f"about {minutes:.0f} min on {slots} slots" if minutes >= 1 else "under a minute"
     console.print(
@@ -158,12 +157,11 @@ def _say_plan(loaded: LoadedStudy, known: Any, console: Console) -> None:
 def _pace(loaded: LoadedStudy, known: Any) -> float | None:
     """Images per second and slot of the stages that are in the store already."""
     from bdray.pipeline.store import Store
-    from bdray.study.plan import images
 
     store = Store(loaded.runtime.store_uri, loaded.runtime.cache)
     finished = [(job, store.find(job.stage.name, job.key)) for job in known.jobs if job.key in known.finished]
     seconds = sum(manifest["seconds"] for _, manifest in finished if manifest)
-    return sum(images(job) for job, _ in finished) / seconds if seconds else None
+    return sum(job.images for job, _ in finished) / seconds if seconds else None
 
 
 def _short(path: Path) -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from bdray.pipeline.stages import PoisonVictim
 from bdray.pipeline.store import Store
-from bdray.study.plan import Job, Result, images, jobs, trials
+from bdray.study.plan import Job, Result, jobs, trials
 from bdray.study.search.base import Proposal, Proposer
 from bdray.study.spec import LoadedStudy, Trial
 
@@ -18,7 +19,7 @@ class _Point:
     keys: list[str]
     """Key of each trial's last job."""
     victims: list[str]
-    """Key of each trial's victim."""
+    """Key of each trial's victim; its own key, where nothing is defended."""
 
 
 @dataclass
@@ -54,7 +55,7 @@ class Board:
         while True:
             ready = [job for job in self.waiting.values() if all(key in self.results for key in job.needs)]
             if ready:
-                job = max(ready, key=lambda job: (self._upstream(job), images(job)))
+                job = max(ready, key=lambda job: (self._upstream(job), job.images))
                 self.running[job.key] = self.waiting.pop(job.key)
                 return job
             if self._exhausted or self._is_full:
@@ -101,7 +102,7 @@ class Board:
         for trial in found:
             chain = jobs(trial)
             keys.append(chain[-1].key)
-            victims.append(chain[-2].key)
+            victims.append(next(job.key for job in chain if isinstance(job.stage, PoisonVictim)))
             for job in chain:
                 if (
                     job.key in self.waiting

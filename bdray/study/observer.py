@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PARAMS = {
     "pretrain": ("data", "model", "pretrain"),
+    "trigger": ("data", "model", "pretrain", "attack"),
     "victim": ("data", "model", "pretrain", "attack", "victim", "evaluation", "seed"),
     "defend": ("data", "model", "pretrain", "attack", "victim", "defense", "evaluation", "seed"),
 }
@@ -46,9 +47,10 @@ class Observer:
         self._open_run(job)
         for epoch in result.model["history"]:  # those that an interrupted run could not log
             self._tracker.log(job.key, int(epoch["epoch"]), self._measured(epoch))
-        self._tracker.finish(
-            job.key, status="FINISHED", metrics={f"test/{name}": v for name, v in result.metrics.items()}
-        )
+        metrics = {f"test/{name}": value for name, value in result.metrics.items()}
+        for part in ("poisoning", "clean_data"):  # counts and shares, as they came out
+            metrics |= {f"{part}/{name}": value for name, value in result.model.get(part, {}).items()}
+        self._tracker.finish(job.key, status="FINISHED", metrics=metrics)
 
     def fail(self, job: Job, reason: str) -> None:
         """A job failed for good."""
@@ -63,7 +65,7 @@ class Observer:
 
     def trial(self, trial: Trial, result: Result | None, victim: Result | None) -> None:
         """A trial of the study has ended."""
-        if victim is not None:
+        if victim is not None and trial.experiment.defense is not None:
             self._results.add_victim(trial, victim)
         if result is not None:
             self._results.add_trial(trial, result)
@@ -87,7 +89,7 @@ class Observer:
             "study": self._loaded.name,
             "source": self._loaded.study.source,
             "attack": experiment.attack.trigger.type,
-            "defense": experiment.defense.type if job.stage.name == "defend" else "none",
+            "defense": experiment.defense.type if experiment.defense and job.stage.name == "defend" else "none",
             "commit": commit() or "unknown",
             "data": experiment.data.fingerprint("finetune" if job.stage.name == "defend" else "train"),
             "inputs": " ".join(f"{stage.name}={stage.key}" for stage in job.stage.inputs),

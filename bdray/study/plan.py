@@ -5,40 +5,46 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bdray.exceptions import ConfigError
-from bdray.pipeline.stages import Defend, Evaluate, Pretrain, TrainingStage
+from bdray.pipeline.stages import Defend, EpochStage, Evaluate, PoisonVictim, Stage
 from bdray.pipeline.store import Manifest, Store
 from bdray.study.search.base import Proposal
 from bdray.study.spec import LoadedStudy, Trial
-from bdray.training.optim import Recipe
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one slot computes in one go: a model, and its evaluation on the test split."""
+    """What one slot computes in one go: a model and its evaluation on the test split, or a learned trigger."""
 
-    stage: TrainingStage
+    stage: EpochStage
     label: str
     """Name for people."""
 
     @property
     def key(self) -> str:
-        """The model's key in the store."""
+        """The stage's key in the store."""
         return self.stage.key
 
     @cached_property
     def evaluation(self) -> Evaluate | None:
         """The evaluation that belongs to the model; a clean base has none, for it has no attack."""
-        return None if isinstance(self.stage, Pretrain) else Evaluate(self.stage.experiment, self.stage)
+        if isinstance(self.stage, PoisonVictim | Defend):
+            return Evaluate(self.stage.experiment, self.stage)
+        return None
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Keys of the models that must be there first."""
+        """Keys of the models and triggers that must be there first."""
         return tuple(stage.key for stage in self.stage.inputs)
 
     @property
     def epochs(self) -> int:
         """Epochs to train."""
-        return _recipe(self.stage).epochs
+        return self.stage.epochs
+
+    @property
+    def images(self) -> int:
+        """Images that pass a model forward and backward: a rough measure of its cost."""
+        return self.stage.images
 
     def find(self, store: Store) -> "Result | None":
         """The finished result, or None if any part of it is missing."""
@@ -56,7 +62,7 @@ class Result:
     job: Job
     model: Manifest
     metrics: dict[str, float]
-    """Measured on the test split; empty for a clean base."""
+    """Measured on the test split; empty for a clean base or a trigger."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +86,16 @@ def trials(loaded: LoadedStudy, proposal: Proposal) -> list[Trial]:
 
 def jobs(trial: Trial) -> list[Job]:
     """The jobs that lead to a trial's result, inputs first."""
-    target = Defend(trial.experiment)
-    seed = f"seed={trial.seed}"
-    names = {"pretrain": "base", "victim": f"victim {seed}", "defend": trial.label}
-    return [Job(stage, names[stage.name]) for stage in (*target.upstream(), target) if isinstance(stage, TrainingStage)]
+    experiment = trial.experiment
+    target: Stage = PoisonVictim(experiment) if experiment.defense is None else Defend(experiment)
+    names = {
+        "pretrain": "base",
+        "trigger": f"{experiment.attack.trigger.type} trigger",
+        "victim": trial.victim_label,
+        target.name: trial.label,
+    }
+    stages = {stage.key: stage for stage in (*target.upstream(), target) if isinstance(stage, EpochStage)}
+    return [Job(stage, names[stage.name]) for stage in stages.values()]
 
 
 def plan(loaded: LoadedStudy, proposals: Iterable[Proposal], store: Store) -> Plan:
@@ -96,7 +108,7 @@ def plan(loaded: LoadedStudy, proposals: Iterable[Proposal], store: Store) -> Pl
     found: dict[str, Job] = {}
     for proposal in proposals:
         for trial in trials(loaded, proposal):
-            trial.experiment.check()
+            trial.experiment.check(loaded.runtime.cache)
             for job in jobs(trial):
                 _check_shares(job, loaded.runtime.training.num_workers)
                 found.setdefault(job.key, job)
@@ -105,31 +117,10 @@ def plan(loaded: LoadedStudy, proposals: Iterable[Proposal], store: Store) -> Pl
 
 
 def _check_shares(job: Job, num_workers: int) -> None:
-    batch = _recipe(job.stage).batch_size
-    if batch % num_workers:
+    batch = job.stage.batch_size
+    if batch is not None and batch % num_workers:
         part = {"defend": "defense"}.get(job.stage.name, job.stage.name)
         raise ConfigError(
             f"{part}.recipe.batch_size: {batch} samples have no equal shares for {num_workers} workers. "
             "Make it a multiple of training.num_workers."
         )
-
-
-def images(job: Job) -> int:
-    """Images that pass the model forward and backward in a job: a rough measure of its cost."""
-    experiment, recipe = job.stage.experiment, _recipe(job.stage)
-    views = 1
-    if job.stage.name == "pretrain":
-        samples = experiment.data.size("train")
-    elif job.stage.name == "victim":
-        samples = experiment.victim.num_samples or experiment.data.size("train")
-    else:
-        samples = experiment.defense.num_samples or experiment.data.size("finetune")
-        views = experiment.defense.views
-    return samples * recipe.epochs * views
-
-
-def _recipe(stage: TrainingStage) -> Recipe:
-    if isinstance(stage, Pretrain):
-        assert stage.experiment.pretrain is not None
-        return stage.experiment.pretrain.recipe
-    return stage.experiment.victim.recipe if stage.name == "victim" else stage.experiment.defense.recipe

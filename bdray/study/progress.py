@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from bdray.study.plan import Job, Result, images
+from bdray.study.plan import Job, Result
 
 MAX_ROWS = 24
 CA, ASR = "clean_accuracy_top1", "attack_success_rate_top1"
@@ -123,8 +123,8 @@ class LiveTable:
 
     def _forecast(self, lines: list[_Line]) -> str:
         """Time left, by the images that the slots passed through the model in the time that they were busy."""
-        done = sum(images(line.job) * _share(line) for line in lines)
-        left = sum(images(line.job) * (1 - _share(line)) for line in lines)
+        done = sum(line.job.images * _share(line) for line in lines)
+        left = sum(line.job.images * (1 - _share(line)) for line in lines)
         busy = sum(line.seconds for line in lines if line.state in ("running", "done"))
         return f", about {_clock(busy * left / done / self._slots)} left" if done and left else ""
 

@@ -14,11 +14,9 @@ from bdray import config
 from bdray.pipeline.store import Manifest
 from bdray.report import study as study_file
 from bdray.study.plan import Result
-from bdray.study.spec import LoadedStudy, Trial
+from bdray.study.spec import AFTER_VICTIM, LoadedStudy, Trial
 
 Row = dict[str, Any]
-AFTER_VICTIM = ("defense", "evaluation")
-"""Parts of an experiment that a victim does not depend on."""
 HISTORY = ("loss", "clean_accuracy_top1", "attack_success_rate_top1", "train_seconds")
 
 
@@ -45,8 +43,9 @@ class ResultsFolder:
 
     def add_victim(self, trial: Trial, result: Result) -> None:
         """Note a victim's own numbers, once: the row without a defense, at the axes that the victim depends on."""
-        point = {path: "" if path.split(".")[0] in AFTER_VICTIM else value for path, value in trial.point.items()}
-        self._add(result, point, "none")
+        loaded = self.loaded
+        point = {path: "" if loaded.turns(path) <= AFTER_VICTIM else value for path, value in trial.point.items()}
+        self._add(result, point, "none", "victim")
 
     def add_traceback(self, label: str, traceback: str) -> None:
         """Append to ``errors.log``."""
@@ -56,7 +55,8 @@ class ResultsFolder:
 
     def add_trial(self, trial: Trial, result: Result) -> None:
         """Note a finished trial."""
-        self._add(result, dict(trial.point), trial.experiment.defense.type)
+        defense = trial.experiment.defense
+        self._add(result, dict(trial.point), defense.type if defense else "none", "trial")
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -66,7 +66,10 @@ class ResultsFolder:
     def write(self) -> None:
         """Bring the files up to date."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        ordered = sorted(self._rows, key=lambda identity: self._place(self._rows[identity]))
+        # A victim that is itself a point of the study needs no second row.
+        trials = {row["key"] for row in self._rows.values() if row["role"] == "trial"}
+        shown = [i for i, row in self._rows.items() if row["role"] == "trial" or row["key"] not in trials]
+        ordered = sorted(shown, key=lambda identity: self._place(self._rows[identity]))
         _write_csv(self.folder / "results.csv", [self._rows[identity] for identity in ordered])
         _write_csv(self.folder / "history.csv", [row for identity in ordered for row in self._history[identity]])
         text = json.dumps(self._study(), indent=1, ensure_ascii=False)
@@ -76,15 +79,15 @@ class ResultsFolder:
         """Victims first, then by point and seed: the order in which trials happened to end must not show."""
         axes = self.loaded.study.axes.items()
         point = [axis.place(row[path]) if row[path] != "" else -math.inf for path, axis in axes]
-        return row["stage"] != "victim", point, row["seed"]
+        return row["role"] != "victim", point, row["seed"]
 
-    def _add(self, result: Result, point: Row, defense: str) -> None:
-        identity = (result.job.key, *point.values())
+    def _add(self, result: Result, point: Row, defense: str, role: str) -> None:
+        identity = (role, result.job.key, *point.values())
         if identity in self._rows:
             return
         self._manifests[result.job.key] = result.model
         stage = result.job.stage
-        common: Row = {"stage": stage.name, "key": result.job.key, "seed": stage.experiment.seed, **point}
+        common: Row = {"role": role, "key": result.job.key, "seed": stage.experiment.seed, **point}
         trigger = stage.experiment.attack.trigger.type
         seconds = sum(epoch.get("train_seconds", 0.0) for epoch in result.model["history"])
         self._rows[identity] = {
@@ -104,7 +107,7 @@ class ResultsFolder:
     def _study(self) -> Row:
         study = self.loaded.study
         axes = [
-            study_file.Axis(field=path, label=axis.name(path), values=list(axis.values or ()), names=dict(axis.names))
+            study_file.Axis(field=path, label=axis.name(path), values=list(axis.choices), names=dict(axis.names))
             for path, axis in study.axes.items()
         ]
         written = study_file.Study(

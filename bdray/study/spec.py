@@ -19,6 +19,8 @@ from bdray.study.search.base import Search
 from bdray.study.search.grid import Grid
 from bdray.study.space import Axis, Point
 
+AFTER_VICTIM = {"defense", "evaluation"}
+"""Parts of an experiment that a victim does not depend on."""
 HEADLINES = (
     Metric(name="attack_success_rate_top1", label="ASR", goal="min"),
     Metric(name="clean_accuracy_top1", label="CA", goal="max"),
@@ -62,6 +64,8 @@ class Trial:
     point: Point
     experiment: Experiment
     label: str
+    victim_label: str
+    """Name of the trial's victim for people."""
 
     @property
     def seed(self) -> int:
@@ -96,9 +100,18 @@ class LoadedStudy:
         """
         tree = self.base
         for path, value in point.items():
-            tree = config.set_dotted(tree, path, value, Experiment)
+            variants = self.study.axes[path].variants
+            if variants is not None:
+                tree = config.merge(tree, variants[value], Experiment)
+            else:
+                tree = config.set_dotted(tree, path, value, Experiment)
         experiment = config.build(Experiment, config.set_dotted(tree, "seed", seed), self.source)
-        return Trial(point, experiment, self.label(point, seed))
+        own = {path: value for path, value in point.items() if not self.turns(path) & AFTER_VICTIM}
+        return Trial(point, experiment, self.label(point, seed), f"victim {self.label(own, seed)}")
+
+    def turns(self, path: str) -> set[str]:
+        """Parts of the experiment that an axis changes."""
+        return self.study.axes[path].turns(path)
 
     def label(self, point: Point, seed: int | None = None) -> str:
         """A trial's name for people: ``λ₂=0.5 seed=1``."""
@@ -201,7 +214,7 @@ def _check(loaded: LoadedStudy) -> None:
     if len(set(study.seeds)) != len(study.seeds):
         raise ConfigError(f"seeds: every seed must be given once, not {list(study.seeds)}.")
     # Now what the report would refuse in the end.
-    values = [value for axis in study.axes.values() for value in axis.values or ()]
+    values = [value for axis in study.axes.values() for value in axis.choices]
     for value in study.compare:
         if len(study.axes) != 1 or value not in values:
             raise ConfigError(

@@ -39,10 +39,10 @@ def test_a_victim_trains_once_for_all_trials(smoke: "Output") -> None:
 
 def test_results_report_and_tracker_agree(smoke: "Output") -> None:
     rows = smoke.rows("smoke/lambda2")
-    assert [(row["stage"], row["defense.in_modal_weight"]) for row in rows] == [
+    assert [(row["role"], row["defense.in_modal_weight"]) for row in rows] == [
         ("victim", ""),
-        ("defend", "0"),
-        ("defend", "1"),
+        ("trial", "0"),
+        ("trial", "1"),
     ]
     files = {path.name for path in smoke.report("smoke/lambda2").iterdir()}
     # The table, figures and the page are there.
@@ -57,10 +57,10 @@ def test_results_report_and_tracker_agree(smoke: "Output") -> None:
     nested = {name for name, run in tracked.runs.items() if run.data.tags.get("mlflow.parentRunId") == parent}
     assert nested == {"λ₂=0 seed=0", "λ₂=1 seed=0"}
     for row in rows:
-        name = f"λ₂={row['defense.in_modal_weight']} seed=0" if row["stage"] == "defend" else "victim seed=0"
+        name = f"λ₂={row['defense.in_modal_weight']} seed=0" if row["role"] == "trial" else "victim seed=0"
         # The report's numbers are MLflow's, to the last digit, and each epoch is there once.
         assert tracked.runs[name].data.metrics["test/clean_accuracy_top1"] == float(row["clean_accuracy_top1"])
-        assert tracked.steps(name, "loss") == ([1, 2] if row["stage"] == "defend" else [1])
+        assert tracked.steps(name, "loss") == ([1, 2] if row["role"] == "trial" else [1])
     # The study's run has the report.
     artifacts = {item.path for item in tracked.client.list_artifacts(parent, "report")}
     assert "report/report.html" in artifacts
@@ -125,7 +125,7 @@ def test_a_search_runs_and_is_not_run_again(
 ) -> None:
     output = smoke.copy(tmp_path / "output", without="defend")
     assert run_study(output, "smoke/search") == 0
-    rows = [row for row in output.rows("smoke/search") if row["stage"] == "defend"]
+    rows = [row for row in output.rows("smoke/search") if row["role"] == "trial"]
     # As many different points as were asked for, within the ranges.
     assert len({row["key"] for row in rows}) == len(rows) == 4
     assert all(0.1 <= float(row["defense.in_modal_weight"]) <= 8 for row in rows)
@@ -135,7 +135,7 @@ def test_a_search_runs_and_is_not_run_again(
     # The second time the journal and the store know everything.
     assert output.manifests() == before
     assert "started" not in capsys.readouterr().out
-    assert len([row for row in output.rows("smoke/search") if row["stage"] == "defend"]) == 4
+    assert len([row for row in output.rows("smoke/search") if row["role"] == "trial"]) == 4
     assert len(output.tracked("smoke/search").runs) == 1 + 1 + 1 + 4
 
 
@@ -158,7 +158,7 @@ def test_a_cluster_that_runs_already(
     running = driver(output, "smoke/lambda2", "--address", address)
     assert running.wait() == 0, running.errors
     # The same results by somebody else's Ray, which is still there afterwards.
-    columns = ("stage", "key", "clean_accuracy_top1", "attack_success_rate_top1", "embedding_distance")
+    columns = ("role", "key", "clean_accuracy_top1", "attack_success_rate_top1", "embedding_distance")
     rows, expected = (
         [[row[name] for name in columns] for row in each.rows("smoke/lambda2")] for each in (output, smoke)
     )

@@ -9,7 +9,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field
 
@@ -108,6 +108,14 @@ class LearnedTrigger(Trigger):
         return found
 
 
+def draw(trigger: LearnedTrigger, available: "Sequence[int] | NDArray[np.integer[Any]]") -> "NDArray[np.int64]":
+    """Draw the samples that a trigger is learned on: ``num_samples`` of those available, in random order."""
+    import numpy as np
+
+    order = np.random.default_rng([trigger.seed, 0x7E5507]).permutation(np.asarray(available, dtype=np.int64))
+    return order[: trigger.num_samples]
+
+
 def fit(
     module: "nn.Module",
     loss: "Callable[[Tensor, torch.Generator], Mapping[str, Tensor]]",
@@ -137,9 +145,8 @@ def fit(
 
     optimizer = torch.optim.Adam(module.parameters(), lr=trigger.learning_rate)
     history = lesson.checkpointer.load(module, optimizer) if lesson.checkpointer else []
-    count = min(trigger.num_samples or len(available), len(available))
-    chosen = np.random.default_rng([trigger.seed, 0x7E5507]).permutation(np.asarray(available))[:count]
-    batch_size = min(trigger.batch_size, count)
+    chosen = draw(trigger, available)
+    batch_size, count = min(trigger.batch_size, len(chosen)), len(chosen)
     for epoch in range(len(history), trigger.epochs):
         module.train()
         order = np.random.default_rng([trigger.seed, epoch, 0x7E5507]).permutation(chosen)

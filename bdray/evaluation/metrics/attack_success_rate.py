@@ -1,6 +1,6 @@
 """Attack success rate: triggered images that are taken for the target."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -19,6 +19,7 @@ class AttackSuccessRate(Metric):
     """
 
     type: Literal["attack_success_rate"] = "attack_success_rate"
+    needs_trigger: ClassVar[bool] = True
     top_k: tuple[PositiveInt, ...] = Field(default=(1, 3, 5, 10), min_length=1)
     """Values of k."""
 

@@ -1,8 +1,9 @@
 """What a metric is, and the features that all metrics share."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from bdray.registry import Component
 
@@ -24,10 +25,18 @@ class Features:
     """True classes, int64 [N]."""
     target: int
     """Class index of the attack's target."""
+    pixels: "Callable[[Tensor], tuple[Tensor, Tensor]] | None" = None
+    """Images by position, int64 [n]: clean and triggered, float [n, 3, H, W] in [0, 1] on the CPU. None where only
+    features are at hand."""
 
 
 class Metric(Component):
     """Turns features into named numbers. Shares are fractions in [0, 1]."""
+
+    needs_trigger: ClassVar[bool] = False
+    """Whether it looks at triggered images; then a clean base, which has no attack, is not judged by it."""
+    every_epoch: ClassVar[bool] = True
+    """Whether it is also measured after every epoch, and not only in the end."""
 
     @abstractmethod
     def measure(self, features: Features) -> dict[str, float]:

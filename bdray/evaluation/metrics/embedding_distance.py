@@ -1,6 +1,6 @@
 """Embedding distance: how far the trigger moves an image."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ class EmbeddingDistance(Metric):
     """
 
     type: Literal["embedding_distance"] = "embedding_distance"
+    needs_trigger: ClassVar[bool] = True
     num_images: int = Field(default=500, ge=1)
     """How many images are averaged over; the paper uses 500."""
 

@@ -32,7 +32,7 @@ class Learning:
         history = self.results.history
         if self.metric.name not in history.columns:
             return {}
-        defended = history[history["stage"] == "defend"]
+        defended = history[history["role"] == "trial"]
         points = {self.results.show(point): self.results.at(defended, point) for point in self.results.points()}
         lines = {name or "defended": self._line(rows) for name, rows in points.items()}
         return {name: line for name, line in lines.items() if line[0]}
@@ -63,7 +63,7 @@ class Learning:
     def _victims(self, axes: "Axes") -> list[Label]:
         """The level that the defenses start from: the victims' last epoch, judged on the same split."""
         history = self.results.history
-        rows = history[history["stage"] == "victim"].sort_values("epoch").groupby("seed").tail(1)
+        rows = history[history["role"] == "victim"].sort_values("epoch").groupby("seed").tail(1)
         level = estimate(list(rows[self.metric.name])).mean * self.metric.scale
         if math.isnan(level) or len(self.results.victim_points()) > 1:
             return []

@@ -19,9 +19,9 @@ class Grid(Search):
 
     def check(self, axes: Mapping[str, Axis], metrics: Mapping[str, str]) -> None:
         for path, axis in axes.items():
-            if axis.values is None:
+            if not axis.choices:
                 raise ConfigError(
-                    f"axes.{path}: a grid needs values, not a range. Give values, or use search.type=optuna."
+                    f"axes.{path}: a grid needs values or variants, not a range. Give these, or use search.type=optuna."
                 )
 
     def planned(self, axes: Mapping[str, Axis]) -> int:
@@ -43,6 +43,6 @@ class _GridProposer:
 
 
 def _points(axes: Mapping[str, Axis]) -> Iterator[Proposal]:
-    combinations = itertools.product(*(axis.values or () for axis in axes.values()))
+    combinations = itertools.product(*(axis.choices for axis in axes.values()))
     for number, values in enumerate(combinations):
         yield Proposal(number, dict(zip(axes, values, strict=True)))

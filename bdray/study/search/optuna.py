@@ -104,8 +104,8 @@ class _OptunaProposer:
 
 
 def _suggest(trial: "optuna.Trial", path: str, axis: Axis) -> Any:
-    if axis.values is not None:
-        return trial.suggest_categorical(path, axis.values)
+    if axis.choices:
+        return trial.suggest_categorical(path, axis.choices)
     assert axis.low is not None and axis.high is not None
     if axis.integer:
         return trial.suggest_int(path, round(axis.low), round(axis.high), log=axis.log)

@@ -38,7 +38,7 @@ def test_only_poisoned_images_change() -> None:
 
 def test_a_sample_is_poisoned_alike_in_every_batch() -> None:
     for trigger in (BadNet(size=4), Blended()):
-        poisoning = Attack(trigger=trigger, num_poisoned=4).poison(8, seed=0)
+        poisoning = Attack(trigger=trigger, num_poisoned=4).poison(["a scene"] * 8, seed=0)
         whole = poisoning.apply(IMAGES, torch.arange(8))
         # In reverse and one by one: the same pixels.
         assert torch.equal(poisoning.apply(IMAGES.flip(0), torch.arange(8).flip(0)).flip(0), whole)

@@ -25,7 +25,7 @@ def pairs(count: int) -> Pairs:
 def test_no_sample_is_lost_whatever_the_batch(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model, data = tiny_model("vit").eval(), pairs(10)
     monkeypatch.setattr(zero_shot, "BATCH", batch)
-    found = encode(model, tiny_tokenizer(), Scenes(), data, ATTACK)
+    found = encode(model, tiny_tokenizer(), Scenes(), data, ATTACK.trigger, ATTACK.target)
     images = torch.from_numpy(data.images).float() / 255
     with torch.no_grad():
         clean = model.encode_image(normalize(images), normalize=True)
@@ -74,7 +74,9 @@ def test_evaluation_changes_nothing() -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     torch.manual_seed(0)
     state = torch.get_rng_state()
-    first, second = (encode(model, tiny_tokenizer(), Scenes(), pairs(5), ATTACK) for _ in range(2))
+    first, second = (
+        encode(model, tiny_tokenizer(), Scenes(), pairs(5), ATTACK.trigger, ATTACK.target) for _ in range(2)
+    )
     # Twice the same numbers; neither weights, statistics, gradients nor the global generator have moved.
     assert torch.equal(first.clean, second.clean)
     assert torch.equal(first.triggered, second.triggered)

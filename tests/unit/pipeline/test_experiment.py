@@ -30,15 +30,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"victim.num_samples": 32, "attack.num_poisoned": 33},
         "attack.num_poisoned: 33 samples cannot be poisoned in a training set of 32. Choose at most 32.",
     ),
-    ({"attack.poison_ratio": 0.1}, "attack: give exactly one of num_poisoned and poison_ratio."),
-    ({"attack.num_poisoned": None}, "attack: give exactly one of num_poisoned and poison_ratio."),
     (
         {"attack.trigger.size": 33},
         "attack.trigger.size: a patch of 33 px does not fit an image of 32 px. Choose at most 32.",
     ),
     (
-        {"attack.caption_templates": ["a banana"]},
-        "attack.caption_templates: 'a banana' must hold {} exactly once.",
+        {"attack.samples": "names_target", "attack.captions": "unchanged", "attack.num_poisoned": 64},
+        "attack.num_poisoned: 64 samples cannot be poisoned with samples=names_target, for of the 64 training captions 8 "
+        "hold the word 'banana'. Choose at most 8.",
+    ),
+    (
+        {"defense.clean_data": "train_unpoisoned", "defense.num_samples": 62},
+        "defense.num_samples: 62 samples were asked for, but the train split has, without the poisoned ones, 56.",
     ),
     (
         {"model.weights": "base.safetensors"},
@@ -48,9 +51,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "message"), REFUSED)
-def test_refuses_with_rule_and_numbers(make: Make, changes: dict[str, Any], message: str) -> None:
+def test_refuses_with_rule_and_numbers(make: Make, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as error:
-        make(changes).check()
+        make(changes).check(tmp_path)
     # The message is whole: where, what, which rule.
     assert str(error.value) == message
 
@@ -63,9 +66,11 @@ def test_refuses_with_rule_and_numbers(make: Make, changes: dict[str, Any], mess
         ({"pretrain": None, "model.weights": "nowhere.safetensors"}, CheckpointError, ["nowhere.safetensors"]),
     ],
 )
-def test_refuses_unknown_names(make: Make, changes: dict[str, Any], kind: type[BdrayError], parts: list[str]) -> None:
+def test_refuses_unknown_names(
+    make: Make, tmp_path: Path, changes: dict[str, Any], kind: type[BdrayError], parts: list[str]
+) -> None:
     with pytest.raises(kind) as error:
-        make(changes).check()
+        make(changes).check(tmp_path)
     # The message names the field, the value and what would do.
     assert [part for part in parts if part not in str(error.value)] == []
 
@@ -82,9 +87,9 @@ def test_refuses_unknown_names(make: Make, changes: dict[str, Any], kind: type[B
         {"defense.num_samples": 32},
     ],
 )
-def test_accepts_the_limits(make: Make, changes: dict[str, Any]) -> None:
+def test_accepts_the_limits(make: Make, tmp_path: Path, changes: dict[str, Any]) -> None:
     # Whatever just fits is accepted; poisoning nothing is a control, not a mistake.
-    make(changes).check()
+    make(changes).check(tmp_path)
 
 
 def test_damaged_first_weights_are_refused(make: Make, tmp_path: Path) -> None:
@@ -92,4 +97,4 @@ def test_damaged_first_weights_are_refused(make: Make, tmp_path: Path) -> None:
     path.write_bytes(b"\x80\x04 a pickle, say")
     with pytest.raises(CheckpointError, match="neither safetensors nor a torch zip file"):
         # Before anything is computed, although nothing was loaded.
-        make({"pretrain": None, "model.weights": str(path)}).check()
+        make({"pretrain": None, "model.weights": str(path)}).check(tmp_path)

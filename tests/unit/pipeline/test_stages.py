@@ -15,7 +15,8 @@ import torch
 from bdray import config
 from bdray.models import weights
 from bdray.pipeline.experiment import Experiment
-from bdray.pipeline.stages import Context, Defend, Evaluate, PoisonVictim, Pretrain, Stage, chosen_samples
+from bdray.data.subset import chosen_samples
+from bdray.pipeline.stages import Context, Defend, Evaluate, PoisonVictim, Pretrain, Stage
 from bdray.pipeline.store import Store
 
 Make = Callable[..., Experiment]

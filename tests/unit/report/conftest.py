@@ -84,16 +84,16 @@ ASR = {0: 0.473, 0.5: 0.295, 1: 0.229, 2: 0.181, 4: 0.152, 8: 0.139}
 CA = {0: 0.965, 0.5: 0.952, 1: 0.939, 2: 0.921, 4: 0.88, 8: 0.839}
 
 
-def model(stage: str, seed: int, level: float | str | None, asr: float, ca: float, **more: Any) -> dict[str, Any]:
+def model(role: str, seed: int, level: float | str | None, asr: float, ca: float, **more: Any) -> dict[str, Any]:
     """A row of ``results.csv``."""
     row = {
-        "stage": stage,
-        "key": f"{stage}-{level}-{seed}",
+        "role": role,
+        "key": f"{role}-{level}-{seed}",
         "seed": seed,
         "status": "done",
         FIELD: "" if level is None else level,
         "attack": "badnet",
-        "defense": "" if stage == "victim" else "cleanclip",
+        "defense": "" if role == "victim" else "cleanclip",
     }
     for k in (1, 3, 5, 10):
         row[f"clean_accuracy_top{k}"] = ca if k == 1 else min(1.0, ca + 0.01 * k)
@@ -111,7 +111,7 @@ def full_models(seeds: tuple[int, ...] = (0, 1, 2)) -> list[dict[str, Any]]:
         lift = {0: -0.08, 1: 0.01, 2: 0.09}.get(seed, 0.0)
         for level in LAMBDAS:
             asr = min(1.0, max(0.0, ASR[level] * (1 + 2 * lift) + rng.gauss(0, 0.02)))
-            rows.append(model("defend", seed, level, round(asr, 5), round(CA[level] + rng.gauss(0, 0.006), 5)))
+            rows.append(model("trial", seed, level, round(asr, 5), round(CA[level] + rng.gauss(0, 0.006), 5)))
     return rows
 
 
@@ -122,7 +122,7 @@ def full_history(models: list[dict[str, Any]], epochs: int = 6) -> list[dict[str
     for row in models:
         if isinstance(row["clean_accuracy_top1"], str) or isinstance(row["attack_success_rate_top1"], str):
             continue
-        start_asr, start_ca = (0.02, 0.90) if row["stage"] == "victim" else (0.95, 0.90)
+        start_asr, start_ca = (0.02, 0.90) if row["role"] == "victim" else (0.95, 0.90)
         for epoch in range(1, epochs + 1):
             left = math.exp(-0.8 * epoch)
             asr, ca = (
@@ -133,7 +133,7 @@ def full_history(models: list[dict[str, Any]], epochs: int = 6) -> list[dict[str
                 )
             )
             rows.append(
-                {name: row[name] for name in ("key", "stage", "seed", FIELD)}
+                {name: row[name] for name in ("key", "role", "seed", FIELD)}
                 | {"epoch": epoch, "loss": 1 + left, "clean_accuracy_top1": ca, "attack_success_rate_top1": asr}
                 | {"clip_loss": 0.6 + left, "in_modal_loss": 0.4}
             )

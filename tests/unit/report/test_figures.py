@@ -55,12 +55,12 @@ def test_curve_for_a_number_and_bars_for_names(write: Write, models: list[dict[s
 
 
 def test_learning_curve_stops_where_a_seed_does(write: Write, models: list[dict[str, Any]]) -> None:
-    columns = ("key", "stage", "seed", "defense.in_modal_weight")
+    columns = ("key", "role", "seed", "defense.in_modal_weight")
     history = [
         {name: row[name] for name in columns}
         | {"epoch": epoch, "attack_success_rate_top1": 0.5, "clean_accuracy_top1": ""}
         for row in models
-        for epoch in range(1, 3 if row["key"] == "defend-1-2" else 5)
+        for epoch in range(1, 3 if row["key"] == "trial-1-2" else 5)
     ]
     asr, *others = figures.learning_panels(load(write(history=history)))
     lines = asr.lines()  # type: ignore[attr-defined]
@@ -86,7 +86,7 @@ def test_same_results_give_the_same_bytes(write: Write, tmp_path: Path) -> None:
 
 
 def test_metric_without_any_value(write: Write, model_row: Row) -> None:
-    row = model_row("defend", 0, 1, 0.5, 0.5) | {"clean_accuracy_top1": "", "attack_success_rate_top1": ""}
+    row = model_row("trial", 0, 1, 0.5, 0.5) | {"clean_accuracy_top1": "", "attack_success_rate_top1": ""}
     study = {"published": [], "seeds": [0], "planned_trials": 1, "compare": []}
     axes = [{"field": "defense.in_modal_weight", "label": "λ₂", "values": [1]}]
     panels = figures.result_panels(load(write(study | {"axes": axes}, [row], [])))

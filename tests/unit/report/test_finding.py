@@ -16,7 +16,7 @@ def curve(write: Write, model_row: Row) -> Callable[..., str]:
     """The finding for one list of attack success rates (λ₂ = 0, 1, 2) per seed."""
 
     def describe_curve(*seeds: list[float]) -> str:
-        models = [model_row("defend", seed, x, rates[x], 0.9) for seed, rates in enumerate(seeds) for x in range(3)]
+        models = [model_row("trial", seed, x, rates[x], 0.9) for seed, rates in enumerate(seeds) for x in range(3)]
         axes = [{"field": "defense.in_modal_weight", "label": "λ₂", "values": [0, 1, 2]}]
         study = {"axes": axes, "seeds": list(range(len(seeds))), "planned_trials": len(models), "published": []}
         return " ".join(describe(load(write(study, models, []))))

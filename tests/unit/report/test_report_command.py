@@ -38,7 +38,7 @@ def test_unknown_name_is_one_line(write: Write, tmp_path: Path, capsys: pytest.C
 
 def test_damaged_folder_is_one_line(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write()
-    (folder / "results.csv").write_text("stage,seed\nvictim,zero\n", encoding="utf-8")
+    (folder / "results.csv").write_text("role,seed\nvictim,zero\n", encoding="utf-8")
     # a damaged file is named
     assert main([str(folder)]) == 2
     assert "results.csv: the column 'status' is missing" in capsys.readouterr().err

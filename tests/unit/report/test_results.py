@@ -60,9 +60,9 @@ def test_names_that_look_like_missing_values(write: Write, models: Rows) -> None
         ({"clean_accuracy_top1": 94.1}, DataError, "clean_accuracy_top1 holds 94.1, but rates are fractions"),
         ({"clean_accuracy_top1": "high"}, DataError, "line 2: clean_accuracy_top1 must be a number, but is 'high'"),
         ({"status": "finished"}, DataError, "status 'finished' is none of done, failed"),
-        ({"stage": "victims"}, DataError, "stage 'victims' is none of victim, defend"),
+        ({"role": "victims"}, DataError, "role 'victims' is none of victim, trial"),
         ({"seed": ""}, DataError, "line 2: seed is missing"),
-        ({"seed": 1}, DataError, "two finished models stand for stage victim"),
+        ({"seed": 1}, DataError, "two finished models stand for a victim"),
     ],
 )
 def test_damaged_results(write: Write, models: Rows, change: Any, error: type[BdrayError], message: str) -> None:

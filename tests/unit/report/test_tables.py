@@ -19,9 +19,9 @@ def tiny(write: Write, model_row: Row) -> Summary:
     models = [
         model_row("victim", 0, None, 0.9, 0.95),
         model_row("victim", 1, None, 1.0, 0.95),
-        model_row("defend", 0, 0, 0.4, 0.9),
-        model_row("defend", 1, 0, 0.6, 0.9),
-        model_row("defend", 0, 1, 0.0, 0.85),
+        model_row("trial", 0, 0, 0.4, 0.9),
+        model_row("trial", 1, 0, 0.6, 0.9),
+        model_row("trial", 0, 1, 0.0, 0.85),
     ]
     axes = [{"field": "defense.in_modal_weight", "label": "λ₂", "values": [0, 1, 2]}]
     return summarize(load(write({"axes": axes, "seeds": [0, 1], "planned_trials": 6}, models, [])))
@@ -83,7 +83,7 @@ def test_single_seed_says_so(write: Write, models: list[dict[str, Any]]) -> None
 
 
 def test_missing_metric_of_one_seed_shows_its_count(write: Write, models: list[dict[str, Any]]) -> None:
-    rows = [row | {"clean_accuracy_top1": ""} if row["key"] == "defend-1-2" else row for row in models]
+    rows = [row | {"clean_accuracy_top1": ""} if row["key"] == "trial-1-2" else row for row in models]
     line = summarize(load(write(models=rows))).lines()[3]
     # three models, but accuracy of two
     assert line[0] == "1"

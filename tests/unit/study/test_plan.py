@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bdray.pipeline.store import Store
-from bdray.study.plan import Job, images, jobs, plan
+from bdray.study.plan import Job, jobs, plan
 from bdray.study.runner import known_plan
 from bdray.study.spec import LoadedStudy, load
 
@@ -58,11 +58,11 @@ def test_costs(grid: LoadedStudy, workplace: Path, store: Store) -> None:
     base, victim, defense = jobs(grid.trial({"defense.in_modal_weight": 1}, 0))
     finetune = jobs(grid.trial({"defense.in_modal_weight": 0}, 0))[-1]
     # Samples times epochs; the self-supervised loss needs each image twice.
-    assert [images(job) for job in (base, victim, defense, finetune)] == [64, 64, 64 * 3 * 2, 64 * 3]
+    assert [job.images for job in (base, victim, defense, finetune)] == [64, 64, 64 * 3 * 2, 64 * 3]
     fewer = load("some/grid", ["defense.num_samples=32", "victim.num_samples=48"])
     _, victim, defense = jobs(fewer.trial({"defense.in_modal_weight": 0}, 0))
     # Fewer where the experiment says so.
-    assert [images(job) for job in (victim, defense)] == [48, 32 * 3]
+    assert [job.images for job in (victim, defense)] == [48, 32 * 3]
 
 
 def test_an_experiment_without_a_base(workplace: Path, store: Store) -> None:

@@ -9,9 +9,9 @@ from bdray.exceptions import ConfigError
 from bdray.study.space import Axis, show
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({}, "give values, or both low and high"),
-    ({"low": 1}, "give values, or both low and high"),
-    ({"values": [1], "low": 0}, "give values, or low and high, not both"),
+    ({}, "give values, variants, or both low and high"),
+    ({"low": 1}, "give values, variants, or both low and high"),
+    ({"values": [1], "low": 0}, "give one of values, variants, and low with high"),
     ({"values": []}, "at least 1 item"),
     ({"low": 2, "high": 1}, "low must be below high"),
     ({"low": 1, "high": 1}, "low must be below high"),

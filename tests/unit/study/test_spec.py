@@ -32,6 +32,7 @@ def test_a_study_lies_over_its_base(grid: LoadedStudy) -> None:
     assert get_dotted(grid.base, "defense.recipe.epochs") == 3
     assert get_dotted(grid.base, "defense.clip_weight") == 0.5
     experiment = grid.trial({"defense.in_modal_weight": 1}, seed=5).experiment
+    assert experiment.defense is not None
     assert experiment.defense.recipe.beta1 == 0.9
     assert experiment.seed == 5
     assert not grid.is_changed

@@ -83,7 +83,7 @@ def short_training(cache: Path, rank: int, world_size: int) -> tuple[dict[str, T
     """Weights and history after two epochs of CleanCLIP on poisoned scenes."""
     data, recipe = tiny_scenes(), tiny_recipe(gradient_clip=1.0)
     pairs = data.load("train", cache)
-    poisoning = Attack(trigger=BadNet(size=6), num_poisoned=8).poison(len(pairs), seed=0)
+    poisoning = Attack(trigger=BadNet(size=6), num_poisoned=8).poison(pairs.captions, seed=0)
     tokens = tiny_tokenizer()(poisoning.replace_captions(pairs.captions))
     feed = Feed(
         images=pairs.images,

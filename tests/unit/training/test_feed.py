@@ -18,7 +18,7 @@ from bdray.text.eda import Eda
 from bdray.training.feed import Feed, augment_captions
 
 COUNT, BATCH_SIZE = 70, 16
-POISONING = Attack(trigger=Blended(), num_poisoned=20).poison(COUNT, seed=0)
+POISONING = Attack(trigger=Blended(), num_poisoned=20).poison(["a scene"] * COUNT, seed=0)
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ class Interruption(BaseException):
 def feed(cache: Path) -> Feed:
     """Poisoned scenes with views: every source of randomness that a training has."""
     pairs = tiny_scenes().load("train", cache)
-    poisoning = Attack(trigger=Blended(), num_poisoned=8).poison(len(pairs), seed=0)
+    poisoning = Attack(trigger=Blended(), num_poisoned=8).poison(pairs.captions, seed=0)
     captions, tokenizer = poisoning.replace_captions(pairs.captions), tiny_tokenizer()
     return Feed(
         images=pairs.images,

@@ -1,0 +1,13 @@
+"""The 80 prompt templates that OpenAI published with CLIP for ImageNet."""
+
+from functools import cache
+
+PLACE = "{}"
+
+
+@cache
+def openai_imagenet() -> tuple[str, ...]:
+    """Templates with one ``{}`` for the class name, as open_clip ships them."""
+    from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
+
+    return tuple(template(PLACE) for template in OPENAI_IMAGENET_TEMPLATES)

@@ -1,0 +1,31 @@
+"""The steps of an experiment, one file each: pretrain, learn a trigger, poison a victim, defend, evaluate."""
+
+from bdray.pipeline.stages.base import Context, EpochStage, Report, Stage, silent
+from bdray.pipeline.stages.defend import Defend
+from bdray.pipeline.stages.evaluate import EXAMPLES, Evaluate
+from bdray.pipeline.stages.measure import load_model, measure
+from bdray.pipeline.stages.pretrain import Pretrain
+from bdray.pipeline.stages.training import WEIGHTS, TrainingStage
+from bdray.pipeline.stages.trigger import LearnTrigger, ready_trigger
+from bdray.pipeline.stages.victim import PoisonedSet, PoisonVictim, poisoned_set
+
+__all__ = [
+    "EXAMPLES",
+    "WEIGHTS",
+    "Context",
+    "Defend",
+    "EpochStage",
+    "Evaluate",
+    "LearnTrigger",
+    "PoisonVictim",
+    "PoisonedSet",
+    "Pretrain",
+    "Report",
+    "Stage",
+    "TrainingStage",
+    "load_model",
+    "measure",
+    "poisoned_set",
+    "ready_trigger",
+    "silent",
+]

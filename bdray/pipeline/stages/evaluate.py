@@ -1,0 +1,49 @@
+"""Evaluation of a model on the test split."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bdray import config
+from bdray.pipeline.stages.base import Context, Stage
+from bdray.pipeline.stages.measure import load_model, measure
+from bdray.pipeline.stages.training import TrainingStage
+from bdray.pipeline.stages.trigger import ready_trigger, trigger_stage
+
+if TYPE_CHECKING:
+    from bdray.data.base import Split
+
+EXAMPLES = "examples.png"
+"""File of the result: a few images, the same with the trigger, and ten times the difference."""
+
+
+@dataclass(frozen=True)
+class Evaluate(Stage):
+    """Measure a model on the test split."""
+
+    of: TrainingStage
+    split: "Split" = "test"
+    name = "evaluate"
+    version = 2
+
+    def reads(self) -> dict[str, Any]:
+        return {
+            "data": self.experiment.data.fingerprint(self.split),
+            "trigger": self.experiment.attack.trigger.identity(),
+            "target": self.experiment.attack.target,
+            "metrics": [config.dump(metric) for metric in self.experiment.evaluation.metrics],
+            "split": self.split,
+        }
+
+    @property
+    def inputs(self) -> tuple[Stage, ...]:
+        return (self.of, *trigger_stage(self.experiment))
+
+    def compute(self, context: Context, folder: Path) -> dict[str, Any]:
+        from bdray.evaluation.examples import draw
+
+        trigger = ready_trigger(self.experiment, context)
+        pairs = self.experiment.data.load(self.split, context.cache)
+        model = load_model(self.experiment, self.of.weights(context), context.device)
+        draw(pairs.images, trigger).save(folder / EXAMPLES)
+        return {"metrics": measure(self.experiment, model, pairs, trigger, in_the_end=True)}

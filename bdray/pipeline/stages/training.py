@@ -1,0 +1,100 @@
+"""Stages whose result is a model."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bdray.data.base import Pairs
+from bdray.pipeline.stages.base import Context, EpochStage
+from bdray.pipeline.stages.measure import measure
+
+if TYPE_CHECKING:
+    import open_clip
+
+    from bdray.attacks.triggers.base import Trigger
+    from bdray.checkpoint import History
+    from bdray.training.optim import Recipe
+    from bdray.training.session import Session
+
+WEIGHTS = "model.safetensors"
+
+
+class TrainingStage(EpochStage):
+    """A stage whose result is a model."""
+
+    @abstractmethod
+    def train(self, model: "open_clip.CLIP", session: "Session", context: Context) -> "History":
+        """Train ``model`` in place."""
+
+    @property
+    @abstractmethod
+    def seed(self) -> int:
+        """Seed of first weights, data order and augmentations."""
+
+    @property
+    @abstractmethod
+    def recipe(self) -> "Recipe":
+        """How it trains."""
+
+    @property
+    def epochs(self) -> int:
+        return self.recipe.epochs
+
+    @property
+    def batch_size(self) -> int | None:
+        return self.recipe.batch_size
+
+    @property
+    def start(self) -> "TrainingStage | None":
+        """The stage whose model it starts from; None for the experiment's first weights."""
+        return next((stage for stage in self.inputs if isinstance(stage, TrainingStage)), None)
+
+    def weights(self, context: Context) -> Path:
+        """Local file of the stage's model."""
+        return context.store.fetch(self.name, self.key, WEIGHTS)
+
+    def trigger(self, context: Context) -> "Trigger | None":
+        """What epochs are judged with; None where there is no attack yet."""
+        return None
+
+    def notes(self, context: Context) -> dict[str, Any]:
+        """What the manifest says about the data, beside the metrics."""
+        return {}
+
+    def compute(self, context: Context, folder: Path) -> dict[str, Any]:
+        import torch
+
+        from bdray.models import weights
+        from bdray.training.batch_norm import synchronize
+        from bdray.training.session import Session
+
+        experiment = self.experiment
+        model = experiment.model.build(self.seed)
+        source = self.start.weights(context) if self.start else experiment.model.weights
+        if source is not None:
+            weights.assign(model, weights.load(Path(source)), str(source))
+        model = model.to(device=context.device, memory_format=torch.channels_last)
+        if context.world_size > 1:
+            synchronize(model)
+        session = Session(
+            tokenizer=experiment.model.tokenizer(),
+            seed=self.seed,
+            report=lambda metrics: context.report(self.name, metrics),
+            evaluate=self._epoch_evaluation(context),
+            workspace=context.store.workspace(self.name, self.key),
+            cache=context.cache,
+            device=torch.device(context.device),
+        )
+        history = self.train(model, session, context)
+        weights.save(model.state_dict(), folder / WEIGHTS)
+        return {"metrics": history[-1] if history else {}, "history": history, **self.notes(context)}
+
+    def _epoch_evaluation(self, context: Context) -> "Callable[[open_clip.CLIP], dict[str, float]]":
+        count = self.experiment.evaluation.epoch_images
+        if count == 0:
+            return lambda model: {}
+        pairs = self.experiment.data.load("validation", context.cache)
+        some = Pairs(pairs.images[:count], pairs.captions[:count], pairs.labels[:count])
+        trigger = self.trigger(context)
+        return lambda model: measure(self.experiment, model, some, trigger, in_the_end=False)

@@ -1,0 +1,105 @@
+"""Poisoning: what the victim is trained on, and its training."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bdray import config
+from bdray.data.subset import chosen_samples, take
+from bdray.pipeline.experiment import Experiment
+from bdray.pipeline.stages.base import Context, Stage
+from bdray.pipeline.stages.pretrain import base_of
+from bdray.pipeline.stages.training import TrainingStage
+from bdray.pipeline.stages.trigger import ready_trigger, trigger_stage
+
+if TYPE_CHECKING:
+    import numpy as np
+    import open_clip
+    from numpy.typing import NDArray
+
+    from bdray.attacks.poisoning import Poisoning
+    from bdray.attacks.triggers.base import Trigger
+    from bdray.checkpoint import History
+    from bdray.data.base import Pairs
+    from bdray.training.optim import Recipe
+    from bdray.training.session import Session
+
+
+@dataclass(frozen=True)
+class PoisonedSet:
+    """What the victim is trained on."""
+
+    pairs: "Pairs"
+    """Clean originals."""
+    poisoning: "Poisoning"
+    """What the attacker changes in them, by position in ``pairs``."""
+    samples: "NDArray[np.int64]"
+    """Index of each pair in the train split."""
+
+    @property
+    def poisoned_samples(self) -> "NDArray[np.int64]":
+        """Indices of the poisoned pairs in the train split."""
+        return self.samples[sorted(self.poisoning.captions)]
+
+
+def poisoned_set(experiment: Experiment, context: Context) -> PoisonedSet:
+    """Draw the victim's training set and poison it; a pure function of the experiment."""
+    pairs = experiment.data.load("train", context.cache)
+    samples = chosen_samples(len(pairs), experiment.victim.num_samples, experiment.seed)
+    pairs = take(pairs, samples)
+    poisoning = experiment.attack.poison(pairs.captions, experiment.seed)
+    ready = dataclasses.replace(poisoning, trigger=ready_trigger(experiment, context))
+    return PoisonedSet(pairs, ready, samples)
+
+
+class PoisonVictim(TrainingStage):
+    """Train on poisoned data."""
+
+    name = "victim"
+
+    def reads(self) -> dict[str, Any]:
+        experiment = self.experiment
+        return {
+            "data": experiment.data.fingerprint("train"),
+            "model": {"weights": experiment.model.fingerprint(), **experiment.model.description()},
+            "attack": experiment.attack.identity(),
+            "victim": config.dump(experiment.victim),
+            "seed": experiment.seed,
+        }
+
+    @property
+    def inputs(self) -> tuple[Stage, ...]:
+        return (*base_of(self.experiment), *trigger_stage(self.experiment))
+
+    @property
+    def seed(self) -> int:
+        return self.experiment.seed
+
+    @property
+    def recipe(self) -> "Recipe":
+        return self.experiment.victim.recipe
+
+    @property
+    def images(self) -> int:
+        return (self.experiment.victim.num_samples or self.experiment.data.size("train")) * self.epochs
+
+    def train(self, model: "open_clip.CLIP", session: "Session", context: Context) -> "History":
+        from bdray.objective import ContrastiveObjective
+
+        given = poisoned_set(self.experiment, context)
+        return session.train(
+            model,
+            ContrastiveObjective(),
+            self.recipe,
+            given.pairs.images,
+            given.pairs.captions,
+            poisoning=given.poisoning,
+        )
+
+    def trigger(self, context: Context) -> "Trigger | None":
+        return ready_trigger(self.experiment, context)
+
+    def notes(self, context: Context) -> dict[str, Any]:
+        given = poisoned_set(self.experiment, context)
+        count, available = len(given.poisoning.captions), len(given.pairs)
+        return {"poisoning": {"num_poisoned": count, "num_samples": available, "poison_ratio": count / available}}
