@@ -10,13 +10,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def chosen_samples(available: int, count: int | None, seed: int) -> "NDArray[np.int64]":
-    """Sorted indices of a random subset, a pure function of its arguments; all of them for None."""
+def chosen_samples(available: int, count: int | None, seed: int, salt: int = 0x5AB5E7) -> "NDArray[np.int64]":
+    """Sorted indices of a random subset, a pure function of its arguments; all of them for None.
+
+    ``salt`` tells apart draws that shall have nothing in common.
+    """
     import numpy as np
 
     if count is None or count == available:
         return np.arange(available)
-    rng = np.random.default_rng([seed, 0x5AB5E7])
+    rng = np.random.default_rng([seed, salt])
     return np.sort(rng.choice(available, size=count, replace=False))
 
 

@@ -1,7 +1,9 @@
-"""What a defense is: it turns a poisoned model into one that, it hopes, is not."""
+"""What a defense is: it turns a poisoned model, or poisoned data, into a model that, it hopes, has no backdoor."""
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,18 +13,87 @@ from bdray.training.optim import Recipe
 if TYPE_CHECKING:
     import open_clip
 
+    from bdray.attacks.poisoned_set import PoisonedSet
     from bdray.checkpoint import History
     from bdray.data.base import Pairs
     from bdray.training.session import Session
 
 
+@dataclass(frozen=True)
+class DefenderData:
+    """What a defender has to work with. Reading what the defense did not declare is a mistake of its author."""
+
+    clean: "Pairs | None" = None
+    """Clean pairs, for defenses with :attr:`Defense.reads_clean`."""
+    poisoned: "PoisonedSet | None" = None
+    """What the victim was trained on, for defenses with :attr:`Defense.reads_poisoned`. Which pairs are poisoned is in
+    there to measure a detection, never to make one."""
+    clean_model: "Callable[[], open_clip.CLIP] | None" = None
+    """Loads a model that nobody poisoned, in eval mode, for defenses with :attr:`Defense.needs_clean_model`."""
+
+
 @component
 class Defense(Component):
-    """Repairs a poisoned model with the defender's data."""
+    """Repairs a poisoned model, or trains on poisoned data such that there is nothing to repair."""
+
+    starts_from: ClassVar[Literal["victim", "base"]] = "victim"
+    """``victim``: the poisoned model. ``base``: what the attacker's victim starts from, too; such a defense trains on
+    the poisoned set in the victim's place."""
+    reads_clean: ClassVar[bool] = False
+    """Whether it needs clean pairs."""
+    reads_poisoned: ClassVar[bool] = False
+    """Whether it needs the poisoned training set."""
+    needs_clean_model: ClassVar[bool] = False
+    """Whether it needs a model that nobody poisoned."""
 
     type: str
     recipe: Recipe
     """How the defense trains."""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all its phases."""
+        return self.recipe.epochs
+
+    @abstractmethod
+    def images(self, num_clean: int, num_trained: int) -> int:
+        """Images that pass a model forward and backward, to estimate what a run will cost.
+
+        Args:
+            num_clean: Clean pairs of the defender.
+            num_trained: Size of the poisoned training set.
+        """
+
+    def check(self, num_trained: int) -> None:
+        """Refuse to start where something is missing or does not fit.
+
+        Args:
+            num_trained: Size of the poisoned training set.
+
+        Raises:
+            BdrayError: That names it and says what to do.
+        """
+
+    @abstractmethod
+    def run(self, model: "open_clip.CLIP", data: DefenderData, session: "Session") -> "History":
+        """Repair ``model`` in place.
+
+        Args:
+            model: What the defense starts from, on the session's device.
+            data: What the defender has.
+            session: Trains, reports and checkpoints.
+
+        Returns:
+            The metrics of every epoch of all phases.
+        """
+
+
+@component
+class CleanDataDefense(Defense):
+    """A defense that finetunes the victim on clean pairs."""
+
+    reads_clean: ClassVar[bool] = True
+
     num_samples: int | None = Field(default=None, ge=2)
     """Clean pairs that the defender has, drawn at random; None: all there are."""
     clean_data: Literal["finetune", "train", "train_unpoisoned"] = "finetune"
@@ -32,25 +103,8 @@ class Defense(Component):
 
     @property
     def views(self) -> int:
-        """How many views of each sample pass the model in a step, to estimate what a run will cost."""
+        """How many views of each sample pass the model in a step."""
         return 1
 
-    def check(self) -> None:
-        """Refuse to start where something that the defense needs is not installed.
-
-        Raises:
-            BdrayError: That names it and how to get it.
-        """
-
-    @abstractmethod
-    def run(self, model: "open_clip.CLIP", pairs: "Pairs", session: "Session") -> "History":
-        """Repair ``model`` in place.
-
-        Args:
-            model: The poisoned model, on the session's device.
-            pairs: The defender's clean pairs.
-            session: Trains, reports and checkpoints.
-
-        Returns:
-            The metrics of every epoch.
-        """
+    def images(self, num_clean: int, num_trained: int) -> int:
+        return num_clean * self.recipe.epochs * self.views

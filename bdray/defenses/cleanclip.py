@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bdray.defenses.base import Defense
+from bdray.defenses.base import CleanDataDefense, DefenderData
 from bdray.registry import component
 from bdray.text.base import TextAugmentation
 from bdray.text.eda import Eda
@@ -13,12 +13,11 @@ if TYPE_CHECKING:
     import open_clip
 
     from bdray.checkpoint import History
-    from bdray.data.base import Pairs
     from bdray.training.session import Session
 
 
 @component
-class CleanCLIP(Defense):
+class CleanCLIP(CleanDataDefense):
     """Minimizes ``lambda1 L_CLIP + lambda2 L_SS`` on clean pairs (Bansal et al. 2023, Eq. 1).
 
     Image views come from AutoAugment, drawn anew in every epoch; caption views from EDA, drawn once (App. D.2 and
@@ -43,17 +42,19 @@ class CleanCLIP(Defense):
     def views(self) -> int:
         return 2 if self.in_modal_weight else 1
 
-    def check(self) -> None:
+    def check(self, num_trained: int) -> None:
         self.text_augmentation.check()
 
-    def run(self, model: "open_clip.CLIP", pairs: "Pairs", session: "Session") -> "History":
+    def run(self, model: "open_clip.CLIP", data: DefenderData, session: "Session") -> "History":
         from bdray.objective import ContrastiveObjective
+
+        assert data.clean is not None
 
         return session.train(
             model,
             ContrastiveObjective(self.clip_weight, self.in_modal_weight),
             self.recipe,
-            pairs.images,
-            pairs.captions,
+            data.clean.images,
+            data.clean.captions,
             text_augmentation=self.text_augmentation,
         )

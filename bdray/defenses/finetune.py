@@ -2,24 +2,25 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from bdray.defenses.base import Defense
+from bdray.defenses.base import CleanDataDefense, DefenderData
 from bdray.registry import component
 
 if TYPE_CHECKING:
     import open_clip
 
     from bdray.checkpoint import History
-    from bdray.data.base import Pairs
     from bdray.training.session import Session
 
 
 @component
-class Finetune(Defense):
+class Finetune(CleanDataDefense):
     """Minimizes L_CLIP on clean pairs: "MMCL" finetuning in CleanCLIP's Table 1, "FT" in CleanerCLIP."""
 
     type: Literal["finetune"] = "finetune"
 
-    def run(self, model: "open_clip.CLIP", pairs: "Pairs", session: "Session") -> "History":
+    def run(self, model: "open_clip.CLIP", data: DefenderData, session: "Session") -> "History":
         from bdray.objective import ContrastiveObjective
 
-        return session.train(model, ContrastiveObjective(), self.recipe, pairs.images, pairs.captions)
+        assert data.clean is not None
+
+        return session.train(model, ContrastiveObjective(), self.recipe, data.clean.images, data.clean.captions)

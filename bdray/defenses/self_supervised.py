@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from bdray.defenses.base import Defense
+from bdray.defenses.base import CleanDataDefense, DefenderData
 from bdray.registry import component
 from bdray.text.base import TextAugmentation
 from bdray.text.eda import Eda
@@ -11,12 +11,11 @@ if TYPE_CHECKING:
     import open_clip
 
     from bdray.checkpoint import History
-    from bdray.data.base import Pairs
     from bdray.training.session import Session
 
 
 @component
-class SelfSupervised(Defense):
+class SelfSupervised(CleanDataDefense):
     """Minimizes L_SS alone (CleanCLIP, Eq. 3 and Table 1 row 5): removes backdoors, and clean accuracy with them."""
 
     type: Literal["self_supervised"] = "self_supervised"
@@ -27,17 +26,19 @@ class SelfSupervised(Defense):
     def views(self) -> int:
         return 2
 
-    def check(self) -> None:
+    def check(self, num_trained: int) -> None:
         self.text_augmentation.check()
 
-    def run(self, model: "open_clip.CLIP", pairs: "Pairs", session: "Session") -> "History":
+    def run(self, model: "open_clip.CLIP", data: DefenderData, session: "Session") -> "History":
         from bdray.objective import ContrastiveObjective
+
+        assert data.clean is not None
 
         return session.train(
             model,
             ContrastiveObjective(clip_weight=0.0, in_modal_weight=1.0),
             self.recipe,
-            pairs.images,
-            pairs.captions,
+            data.clean.images,
+            data.clean.captions,
             text_augmentation=self.text_augmentation,
         )

@@ -9,7 +9,7 @@ from bdray.attacks.attack import Attack
 from bdray.attacks.triggers.learned import LearnedTrigger
 from bdray.data.base import Dataset
 from bdray.data.subset import chosen_samples
-from bdray.defenses.base import Defense
+from bdray.defenses.base import CleanDataDefense, Defense
 from bdray.evaluation.metrics.attack_success_rate import AttackSuccessRate
 from bdray.evaluation.metrics.base import Metric
 from bdray.evaluation.metrics.clean_accuracy import CleanAccuracy
@@ -91,8 +91,8 @@ class Experiment:
         if self.pretrain is not None:
             recipes.append(("pretrain", self.pretrain.recipe, train))
         if self.defense is not None:
-            self.defense.check()
-            recipes.append(("defense", self.defense.recipe, self._num_clean(self.defense, num_samples)))
+            self._check_defense(self.defense, num_samples)
+            recipes.append(("defense", self.defense.recipe, self.num_clean or num_samples))
         for part, recipe, available in recipes:
             if recipe.batch_size > available:
                 raise ConfigError(
@@ -118,17 +118,40 @@ class Experiment:
                 "random weights. Give pretrain or model.weights."
             )
 
-    def _num_clean(self, defense: Defense, num_trained: int) -> int:
-        """Clean pairs of the defense, at most what its source holds."""
+    @property
+    def num_trained(self) -> int:
+        """Size of the victim's training set."""
+        return self.victim.num_samples or self.data.size("train")
+
+    @property
+    def num_clean(self) -> int:
+        """Clean pairs of the defense; 0 if it reads none."""
+        if not isinstance(self.defense, CleanDataDefense):
+            return 0
+        return self.defense.num_samples or self._available_clean(self.defense)
+
+    def _available_clean(self, defense: CleanDataDefense) -> int:
         if defense.clean_data == "finetune":
-            return _within("defense.num_samples", defense.num_samples, self.data.size("finetune"), "finetune split has")
-        available = self.data.size("train")
-        if defense.clean_data == "train_unpoisoned":
-            available -= self.attack.count(num_trained)
-        source = (
-            "train split has, without the poisoned ones," if available < self.data.size("train") else "train split has"
-        )
-        return _within("defense.num_samples", defense.num_samples, available, source)
+            return self.data.size("finetune")
+        poisoned = self.attack.count(self.num_trained) if defense.clean_data == "train_unpoisoned" else 0
+        return self.data.size("train") - poisoned
+
+    def _check_defense(self, defense: Defense, num_trained: int) -> None:
+        defense.check(num_trained)
+        if isinstance(defense, CleanDataDefense):
+            split = "finetune" if defense.clean_data == "finetune" else "train"
+            without = ", without the poisoned ones," if defense.clean_data == "train_unpoisoned" else ""
+            _within(
+                "defense.num_samples",
+                defense.num_samples,
+                self._available_clean(defense),
+                f"{split} split has{without}",
+            )
+        if defense.needs_clean_model and not (self.pretrain or self.model.weights):
+            raise ConfigError(
+                f"defense.type: {defense.type} needs a clean model, but there is neither pretrain nor model.weights. "
+                "Give one of them."
+            )
 
     def _training_captions(self, cache: Path) -> Sequence[str]:
         """Clean captions of what the victim is trained on."""

@@ -30,6 +30,7 @@ def train(
     report: Callable[[Mapping[str, float]], None],
     checkpointer: Checkpointer | None = None,
     evaluate: Callable[[], dict[str, float]] = dict,
+    first_epoch: int = 0,
 ) -> History:
     """Train ``model`` in place, continuing from the latest checkpoint if there is one.
 
@@ -41,6 +42,7 @@ def train(
         report: Told the metrics of every finished epoch, on every worker, with values already reduced. Those before an
             interruption come once more, marked with ``RESUMED``.
         checkpointer: Where the state is kept after every epoch; None keeps nothing.
+        first_epoch: Epochs of earlier phases, by which the reported numbers of epochs are moved.
         evaluate: Called after every epoch, on the first worker only, with the model in eval mode.
 
     Returns:
@@ -83,7 +85,7 @@ def train(
         if is_first:
             model.eval()
             metrics |= evaluate()
-        history.append({"epoch": epoch + 1.0, **metrics})
+        history.append({"epoch": first_epoch + epoch + 1.0, **metrics})
         if checkpointer and is_first:
             checkpointer.save(model, optimizer, history)
         report(history[-1])

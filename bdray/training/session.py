@@ -9,6 +9,7 @@ import open_clip
 import torch
 import torch.distributed
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bdray.attacks.poisoning import Poisoning
 from bdray.checkpoint import Checkpointer, History
@@ -39,6 +40,8 @@ class Session:
     """Folder for the state of an unfinished training; None keeps nothing."""
     cache: Path | None = None
     """Folder in which the trials of a node share prepared data."""
+    folder: Path | None = None
+    """Files that are put here become files of the stage's result; None drops them."""
     device: torch.device = torch.device("cpu")
 
     def train(
@@ -47,11 +50,12 @@ class Session:
         objective: Objective,
         recipe: Recipe,
         images: NDArray[np.uint8],
-        captions: Sequence[str],
+        captions: Sequence[str] | Tensor,
         *,
         text_augmentation: TextAugmentation | None = None,
         poisoning: Poisoning | None = None,
         phase: str = "train",
+        after: History | None = None,
     ) -> History:
         """Train ``model`` in place on image-text pairs and return the metrics of all epochs.
 
@@ -60,13 +64,22 @@ class Session:
             objective: What is minimized.
             recipe: Optimizer and schedule.
             images: uint8 [N, 3, H, W].
-            captions: N clean captions.
+            captions: N clean captions, or token ids, int64 [N, L].
             text_augmentation: Makes the captions' second views, once for the whole training as in CleanCLIP's
                 public code (src/data.py:36-37); needed if the objective wants views.
             poisoning: What the attacker changed, if the data are the attacker's.
             phase: Name of the checkpoint; differs between the phases of one stage.
+            after: Metrics of the phases before this one, whose epochs are counted on.
+
+        Returns:
+            The metrics of all epochs, those of ``after`` first.
         """
-        shown = poisoning.replace_captions(captions) if poisoning else list(captions)
+        if isinstance(captions, Tensor):
+            assert poisoning is None and not objective.needs_views, "tokens are neither poisoned nor augmented"
+            shown, tokens = [], captions
+        else:
+            shown = poisoning.replace_captions(captions) if poisoning else list(captions)
+            tokens = self.tokenizer(shown)
         augmented = None
         if objective.needs_views:
             assert text_augmentation is not None
@@ -74,7 +87,7 @@ class Session:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         feed = Feed(
             images=images,
-            tokens=self.tokenizer(shown),
+            tokens=tokens,
             augmented_tokens=augmented,
             batch_size=recipe.batch_size,
             seed=self.seed,
@@ -84,12 +97,14 @@ class Session:
             world_size=torch.distributed.get_world_size() if distributed else 1,
             device=self.device,
         )
-        return train(
+        past = after or []
+        return past + train(
             model,
             objective,
             feed,
             recipe,
             report=self.report,
+            first_epoch=len(past),
             checkpointer=Checkpointer(self.workspace / phase) if self.workspace else None,
             evaluate=lambda: self.evaluate(model),
         )

@@ -3,13 +3,16 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import torch
 
+from bdray.attacks.attack import Attack
+from bdray.attacks.poisoned_set import PoisonedSet
+from bdray.attacks.triggers.blended import Blended
 from bdray.checkpoint import History
-from bdray.data.base import Pairs
-from bdray.defenses.base import Defense
+from bdray.defenses.base import DefenderData, Defense
 from bdray.testing import example, tiny_model, tiny_scenes, tiny_tokenizer
 from bdray.training.session import Session
 
@@ -23,7 +26,7 @@ class Interruption(BaseException):
 
 def run(
     member: type[Defense],
-    pairs: Pairs,
+    data: DefenderData,
     model: open_clip.CLIP,
     workspace: Path | None = None,
     report: Callable[[Mapping[str, float]], None] = lambda metrics: None,
@@ -37,7 +40,7 @@ def run(
         evaluate=lambda model: {"clean_accuracy_top1": 0.5},
         workspace=workspace,
     )
-    return defense.run(model, pairs, session)
+    return defense.run(model, data, session)
 
 
 def without_time(history: History) -> History:
@@ -45,17 +48,26 @@ def without_time(history: History) -> History:
 
 
 @pytest.fixture(scope="module")
-def pairs(cache: Path) -> Pairs:
-    """The defender's clean pairs."""
-    return tiny_scenes().load("finetune", cache)
+def data(cache: Path) -> DefenderData:
+    """All that any defense may ask for."""
+    train = tiny_scenes().load("train", cache)
+    poisoning = Attack(trigger=Blended(), num_poisoned=8).poison(train.captions, seed=0)
+    return DefenderData(
+        clean=tiny_scenes().load("finetune", cache),
+        poisoned=PoisonedSet(train, poisoning, np.arange(len(train))),
+        clean_model=lambda: tiny_model(seed=1).eval().requires_grad_(False),
+    )
 
 
 @every_defense
-def test_it_changes_the_victim_and_reports(member: type[Defense], pairs: Pairs) -> None:
+def test_it_changes_the_victim_and_reports(member: type[Defense], data: DefenderData) -> None:
     model, victim = tiny_model(), tiny_model()
     reports: list[Mapping[str, float]] = []
-    images = pairs.images.copy()
-    history = run(member, pairs, model, report=reports.append)
+    assert data.clean is not None
+    assert data.poisoned is not None
+    sets = (data.clean, data.poisoned.pairs)
+    images = [pairs.images.copy() for pairs in sets]
+    history = run(member, data, model, report=reports.append)
     # Weights of both towers move and stay numbers; the model is ready for evaluation.
     before = victim.state_dict()
     for name in ("visual.conv1.weight", "token_embedding.weight"):
@@ -67,32 +79,32 @@ def test_it_changes_the_victim_and_reports(member: type[Defense], pairs: Pairs) 
     assert len(history) > 0
     assert all({"epoch", "loss", "clean_accuracy_top1"} <= set(entry) for entry in history)
     # The defender's data stay as they were.
-    assert (pairs.images == images).all()
+    assert all((pairs.images == before).all() for pairs, before in zip(sets, images, strict=True))
 
 
 @every_defense
-def test_it_is_a_function_of_victim_data_and_seed(member: type[Defense], pairs: Pairs) -> None:
+def test_it_is_a_function_of_victim_data_and_seed(member: type[Defense], data: DefenderData) -> None:
     first, second = tiny_model(), tiny_model()
     torch.manual_seed(1)
-    expected = run(member, pairs, first)
+    expected = run(member, data, first)
     torch.manual_seed(2)
     # Twice the same model and the same numbers, wherever the global generator is.
-    assert without_time(run(member, pairs, second)) == without_time(expected)
+    assert without_time(run(member, data, second)) == without_time(expected)
     assert all(torch.equal(first.state_dict()[name], value) for name, value in second.state_dict().items())
 
 
 @every_defense
-def test_interrupted_it_goes_on_exactly(member: type[Defense], pairs: Pairs, tmp_path: Path) -> None:
+def test_interrupted_it_goes_on_exactly(member: type[Defense], data: DefenderData, tmp_path: Path) -> None:
     straight, continued = tiny_model(), tiny_model()
-    expected = run(member, pairs, straight)
+    expected = run(member, data, straight)
 
     def die(metrics: Mapping[str, float]) -> None:
         raise Interruption
 
     # The process dies when it has reported its first epoch; a new one starts from the victim again.
     with pytest.raises(Interruption):
-        run(member, pairs, tiny_model(), tmp_path, report=die)
-    history = run(member, pairs, continued, tmp_path)
+        run(member, data, tiny_model(), tmp_path, report=die)
+    history = run(member, data, continued, tmp_path)
     # Bit-identical weights, and one history.
     assert all(torch.equal(straight.state_dict()[name], value) for name, value in continued.state_dict().items())
     assert without_time(history) == without_time(expected)

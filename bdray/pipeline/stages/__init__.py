@@ -7,7 +7,7 @@ from bdray.pipeline.stages.measure import load_model, measure
 from bdray.pipeline.stages.pretrain import Pretrain
 from bdray.pipeline.stages.training import WEIGHTS, TrainingStage
 from bdray.pipeline.stages.trigger import LearnTrigger, ready_trigger
-from bdray.pipeline.stages.victim import PoisonedSet, PoisonVictim, poisoned_set
+from bdray.pipeline.stages.victim import PoisonVictim, poisoned_set
 
 __all__ = [
     "EXAMPLES",
@@ -18,7 +18,6 @@ __all__ = [
     "Evaluate",
     "LearnTrigger",
     "PoisonVictim",
-    "PoisonedSet",
     "Pretrain",
     "Report",
     "Stage",

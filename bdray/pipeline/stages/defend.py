@@ -1,12 +1,17 @@
 """Defending: what the defender has, and the repair."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bdray import config
 from bdray.data.subset import chosen_samples, take
+from bdray.defenses.base import CleanDataDefense, DefenderData, Defense
+from bdray.pipeline.experiment import Experiment
 from bdray.pipeline.stages.base import Context, Stage
+from bdray.pipeline.stages.measure import load_model
+from bdray.pipeline.stages.pretrain import base_of
 from bdray.pipeline.stages.training import TrainingStage
-from bdray.pipeline.stages.trigger import ready_trigger
+from bdray.pipeline.stages.trigger import ready_trigger, trigger_stage
 from bdray.pipeline.stages.victim import PoisonVictim, poisoned_set
 
 if TYPE_CHECKING:
@@ -16,36 +21,41 @@ if TYPE_CHECKING:
 
     from bdray.attacks.triggers.base import Trigger
     from bdray.checkpoint import History
-    from bdray.data.base import Pairs, Split
-    from bdray.defenses.base import Defense
+    from bdray.data.base import Split
     from bdray.training.optim import Recipe
     from bdray.training.session import Session
 
+CLEAN_SALT = 0xC1EA
+"""Lets the defender's draw from the train split be another than the attacker's."""
+
 
 class Defend(TrainingStage):
-    """Repair the victim."""
+    """Repair the victim, or train in its place."""
 
     name = "defend"
 
     @property
-    def _defense(self) -> "Defense":
+    def _defense(self) -> Defense:
         assert self.experiment.defense is not None
         return self.experiment.defense
 
-    @property
-    def _split(self) -> "Split":
-        return "finetune" if self._defense.clean_data == "finetune" else "train"
-
     def reads(self) -> dict[str, Any]:
-        return {
-            "data": self.experiment.data.fingerprint(self._split),
-            "defense": config.dump(self._defense),
-            "seed": self.experiment.seed,
-        }
+        defense, experiment = self._defense, self.experiment
+        found: dict[str, Any] = {"defense": config.dump(defense), "seed": experiment.seed}
+        if isinstance(defense, CleanDataDefense):
+            found["data"] = experiment.data.fingerprint(_split(defense))
+        if defense.starts_from == "base":  # no victim's key tells of these
+            found["victim"] = PoisonVictim(experiment).reads()
+        if defense.needs_clean_model and experiment.pretrain is None:
+            found["clean_model"] = experiment.model.fingerprint()
+        return found
 
     @property
     def inputs(self) -> tuple[Stage, ...]:
-        return (PoisonVictim(self.experiment),)
+        base = base_of(self.experiment)
+        if self._defense.starts_from == "base":
+            return (*base, *trigger_stage(self.experiment))
+        return (PoisonVictim(self.experiment), *(base if self._defense.needs_clean_model else ()))
 
     @property
     def seed(self) -> int:
@@ -56,36 +66,59 @@ class Defend(TrainingStage):
         return self._defense.recipe
 
     @property
+    def epochs(self) -> int:
+        return self._defense.epochs
+
+    @property
     def images(self) -> int:
-        samples = self._defense.num_samples or self.experiment.data.size(self._split)
-        return samples * self.epochs * self._defense.views
+        return self._defense.images(self.experiment.num_clean, self.experiment.num_trained)
 
     def train(self, model: "open_clip.CLIP", session: "Session", context: Context) -> "History":
-        return self._defense.run(model, self._clean_pairs(context), session)
+        return self._defense.run(model, self._data(context), session)
 
     def trigger(self, context: Context) -> "Trigger | None":
         return ready_trigger(self.experiment, context)
 
-    def _clean_pairs(self, context: Context) -> "Pairs":
-        pairs = self.experiment.data.load(self._split, context.cache)
-        return take(pairs, self._clean_samples(context))
+    def _data(self, context: Context) -> DefenderData:
+        defense, experiment = self._defense, self.experiment
+        clean = None
+        if isinstance(defense, CleanDataDefense):
+            pairs = experiment.data.load(_split(defense), context.cache)
+            clean = take(pairs, _clean_samples(experiment, defense, context))
+        return DefenderData(
+            clean=clean,
+            poisoned=poisoned_set(experiment, context) if defense.reads_poisoned else None,
+            clean_model=(lambda: self._clean_model(context)) if defense.needs_clean_model else None,
+        )
 
-    def _clean_samples(self, context: Context) -> "NDArray[np.int64]":
-        """Which samples of its split the defender has."""
-        import numpy as np
-
-        available, count = self.experiment.data.size(self._split), self._defense.num_samples
-        if self._defense.clean_data != "train_unpoisoned":
-            return chosen_samples(available, count, self.seed)
-        poisoned = poisoned_set(self.experiment, context).poisoned_samples
-        unpoisoned = np.setdiff1d(np.arange(available), poisoned)
-        return unpoisoned[chosen_samples(len(unpoisoned), count, self.seed)]
+    def _clean_model(self, context: Context) -> "open_clip.CLIP":
+        base = next(iter(base_of(self.experiment)), None)
+        path = base.weights(context) if base else Path(str(self.experiment.model.weights))
+        return load_model(self.experiment, path, context.device).requires_grad_(False)
 
     def notes(self, context: Context) -> dict[str, Any]:
-        import numpy as np
-
-        samples = self._clean_samples(context)
-        overlap = 0
-        if self._split == "train":
-            overlap = int(np.isin(samples, poisoned_set(self.experiment, context).poisoned_samples).sum())
+        defense = self._defense
+        if not isinstance(defense, CleanDataDefense):
+            return {}
+        samples, overlap = _clean_samples(self.experiment, defense, context), 0
+        if _split(defense) == "train":
+            poisoned = set(poisoned_set(self.experiment, context).poisoned_samples.tolist())
+            overlap = sum(sample in poisoned for sample in samples.tolist())
         return {"clean_data": {"num_samples": len(samples), "num_poisoned_originals": overlap}}
+
+
+def _split(defense: CleanDataDefense) -> "Split":
+    return "finetune" if defense.clean_data == "finetune" else "train"
+
+
+def _clean_samples(experiment: Experiment, defense: CleanDataDefense, context: Context) -> "NDArray[np.int64]":
+    """Which samples of its split the defender has."""
+    import numpy as np
+
+    available, count, seed = experiment.data.size(_split(defense)), defense.num_samples, experiment.seed
+    if defense.clean_data == "finetune":
+        return chosen_samples(available, count, seed)
+    candidates = np.arange(available)
+    if defense.clean_data == "train_unpoisoned":
+        candidates = np.setdiff1d(candidates, poisoned_set(experiment, context).poisoned_samples)
+    return candidates[chosen_samples(len(candidates), count, seed, CLEAN_SALT)]

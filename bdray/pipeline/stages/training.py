@@ -84,6 +84,7 @@ class TrainingStage(EpochStage):
             evaluate=self._epoch_evaluation(context),
             workspace=context.store.workspace(self.name, self.key),
             cache=context.cache,
+            folder=folder,
             device=torch.device(context.device),
         )
         history = self.train(model, session, context)

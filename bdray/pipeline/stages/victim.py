@@ -1,10 +1,10 @@
 """Poisoning: what the victim is trained on, and its training."""
 
 import dataclasses
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bdray import config
+from bdray.attacks.poisoned_set import PoisonedSet
 from bdray.data.subset import chosen_samples, take
 from bdray.pipeline.experiment import Experiment
 from bdray.pipeline.stages.base import Context, Stage
@@ -13,33 +13,12 @@ from bdray.pipeline.stages.training import TrainingStage
 from bdray.pipeline.stages.trigger import ready_trigger, trigger_stage
 
 if TYPE_CHECKING:
-    import numpy as np
     import open_clip
-    from numpy.typing import NDArray
 
-    from bdray.attacks.poisoning import Poisoning
     from bdray.attacks.triggers.base import Trigger
     from bdray.checkpoint import History
-    from bdray.data.base import Pairs
     from bdray.training.optim import Recipe
     from bdray.training.session import Session
-
-
-@dataclass(frozen=True)
-class PoisonedSet:
-    """What the victim is trained on."""
-
-    pairs: "Pairs"
-    """Clean originals."""
-    poisoning: "Poisoning"
-    """What the attacker changes in them, by position in ``pairs``."""
-    samples: "NDArray[np.int64]"
-    """Index of each pair in the train split."""
-
-    @property
-    def poisoned_samples(self) -> "NDArray[np.int64]":
-        """Indices of the poisoned pairs in the train split."""
-        return self.samples[sorted(self.poisoning.captions)]
 
 
 def poisoned_set(experiment: Experiment, context: Context) -> PoisonedSet:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bdray.config import build
 from bdray.data.base import Pairs
-from bdray.defenses.base import Defense
+from bdray.defenses.base import DefenderData, Defense
 from bdray.defenses.cleanclip import CleanCLIP
 from bdray.defenses.finetune import Finetune
 from bdray.defenses.self_supervised import SelfSupervised
@@ -26,7 +26,7 @@ def pairs(cache: Path) -> Pairs:
 
 def repaired(defense: Defense, pairs: Pairs) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
     model = tiny_model()
-    history = defense.run(model, pairs, Session(tokenizer=tiny_tokenizer(), seed=0))
+    history = defense.run(model, DefenderData(clean=pairs), Session(tokenizer=tiny_tokenizer(), seed=0))
     return dict(model.state_dict()), history
 
 
@@ -63,7 +63,7 @@ def test_the_seed_of_the_session_decides_order_and_augmentations(pairs: Pairs) -
     defense, models = CleanCLIP(recipe=RECIPE), []
     for seed in (0, 0, 1):
         model = tiny_model()
-        defense.run(model, pairs, Session(tokenizer=tiny_tokenizer(), seed=seed))
+        defense.run(model, DefenderData(clean=pairs), Session(tokenizer=tiny_tokenizer(), seed=seed))
         models.append(model.state_dict()["visual.conv1.weight"])
     assert torch.equal(models[0], models[1])
     assert not torch.equal(models[0], models[2])

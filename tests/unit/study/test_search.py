@@ -64,7 +64,7 @@ def test_a_grid_without_axes_is_one_point() -> None:
 
 
 def test_a_grid_cannot_walk_a_range() -> None:
-    with pytest.raises(ConfigError, match=r"axes\.a: a grid needs values, not a range"):
+    with pytest.raises(ConfigError, match=r"axes\.a: a grid needs values or variants, not a range"):
         Grid().check(AXES, GOALS)
 
 
