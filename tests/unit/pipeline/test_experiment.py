@@ -36,8 +36,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"attack.samples": "names_target", "attack.captions": "unchanged", "attack.num_poisoned": 64},
-        "attack.num_poisoned: 64 samples cannot be poisoned with samples=names_target, for of the 64 training captions 8 "
-        "hold the word 'banana'. Choose at most 8.",
+        "attack.num_poisoned: 64 samples cannot be poisoned with samples=names_target, for of the 64 training "
+        "captions 8 hold the word 'banana'. Choose at most 8.",
     ),
     (
         {"defense.clean_data": "train_unpoisoned", "defense.num_samples": 62},

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from bdray import config
+from bdray.data.subset import chosen_samples
 from bdray.models import weights
 from bdray.pipeline.experiment import Experiment
-from bdray.data.subset import chosen_samples
 from bdray.pipeline.stages import Context, Defend, Evaluate, PoisonVictim, Pretrain, Stage
 from bdray.pipeline.store import Store
 
