@@ -4,7 +4,7 @@ import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from bdray.attacks.triggers.base import Trigger
 from bdray.data.base import Dataset, Pairs
@@ -31,11 +31,24 @@ def class_weights(model: open_clip.CLIP, tokenizer: Tokenizer, names: list[str],
 
 @torch.inference_mode()
 def encode(
-    model: open_clip.CLIP, tokenizer: Tokenizer, data: Dataset, pairs: Pairs, trigger: Trigger | None, target: str
+    model: open_clip.CLIP,
+    tokenizer: Tokenizer,
+    data: Dataset,
+    pairs: Pairs,
+    trigger: Trigger | None,
+    target: str,
+    head: nn.Linear | None = None,
 ) -> Features:
     """Compute the features of all labeled images, with and without the trigger, in eval mode.
 
-    Without a trigger the triggered images are the clean ones.
+    Args:
+        model: In eval mode.
+        tokenizer: The model's.
+        data: Names the classes.
+        pairs: The images.
+        trigger: What is put on them; without one the triggered images are the clean ones.
+        target: Class name that the attacker wants.
+        head: Classifies unnormalized features in the place of zero-shot weights.
     """
     device = model.logit_scale.device
 
@@ -46,7 +59,7 @@ def encode(
 
     def features(images: Tensor) -> Tensor:
         prepared = normalize(images).to(device).contiguous(memory_format=torch.channels_last)
-        found: Tensor = model.encode_image(prepared, normalize=True)
+        found: Tensor = model.encode_image(prepared)
         return found
 
     clean: list[Tensor] = []
@@ -55,11 +68,14 @@ def encode(
         shown, changed = pixels(positions)
         clean.append(features(shown))
         triggered.append(clean[-1] if trigger is None else features(changed))
+    both = torch.cat(clean), torch.cat(triggered)
     return Features(
-        clean=torch.cat(clean),
-        triggered=torch.cat(triggered),
+        clean=F.normalize(both[0], dim=-1),
+        triggered=F.normalize(both[1], dim=-1),
         classes=class_weights(model, tokenizer, data.class_names(), data.prompt_templates()),
         labels=torch.from_numpy(pairs.labels).to(device),
         target=data.class_names().index(target),
+        clean_scores=head(both[0]) if head else None,
+        triggered_scores=head(both[1]) if head else None,
         pixels=pixels,
     )

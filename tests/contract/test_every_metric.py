@@ -19,8 +19,15 @@ def features(count: int = 40, classes: int = 16, dtype: torch.dtype = torch.floa
     def rows(number: int) -> torch.Tensor:
         return F.normalize(torch.randn(number, 8, generator=generator, dtype=torch.float64), dim=-1).to(dtype)
 
-    labels = torch.arange(count) % classes
-    return Features(clean=rows(count), triggered=rows(count), classes=rows(classes), labels=labels, target=2)
+    images = torch.rand(2, count, 3, 32, 32, generator=generator)
+    return Features(
+        clean=rows(count),
+        triggered=rows(count),
+        classes=rows(classes),
+        labels=torch.arange(count) % classes,
+        target=2,
+        pixels=lambda positions: (images[0, positions], images[1, positions]),
+    )
 
 
 def make(member: type[Metric]) -> Metric:

@@ -25,8 +25,8 @@ class AttackSuccessRate(Metric):
 
     def measure(self, features: Features) -> dict[str, float]:
         targets = features.labels.new_full(features.labels.shape, features.target)
-        triggered = class_ranks(features.triggered, features.classes, targets)
-        clean = class_ranks(features.clean, features.classes, targets)
+        triggered = class_ranks(features.scores(triggered=True), targets)
+        clean = class_ranks(features.scores(triggered=False), targets)
         others = features.labels != features.target
         numbers = {}
         for k in self.top_k:

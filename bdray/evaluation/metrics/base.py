@@ -25,9 +25,20 @@ class Features:
     """True classes, int64 [N]."""
     target: int
     """Class index of the attack's target."""
+    clean_scores: "Tensor | None" = None
+    """Of the classes by a trained head instead of ``classes``, float [N, C], for clean images."""
+    triggered_scores: "Tensor | None" = None
+    """The same for triggered images."""
     pixels: "Callable[[Tensor], tuple[Tensor, Tensor]] | None" = None
     """Images by position, int64 [n]: clean and triggered, float [n, 3, H, W] in [0, 1] on the CPU. None where only
     features are at hand."""
+
+    def scores(self, *, triggered: bool) -> "Tensor":
+        """How well each class fits each image, float [N, C]: cosine similarities, or a head's logits."""
+        own = self.triggered_scores if triggered else self.clean_scores
+        if own is not None:
+            return own
+        return (self.triggered if triggered else self.clean) @ self.classes.T
 
 
 class Metric(Component):
@@ -43,19 +54,17 @@ class Metric(Component):
         """Numbers by name; the names of different metrics differ."""
 
 
-def class_ranks(features: "Tensor", classes: "Tensor", labels: "Tensor") -> "Tensor":
-    """Position of a class in each image's zero-shot ranking, float [N]; 0 is the top.
+def class_ranks(scores: "Tensor", labels: "Tensor") -> "Tensor":
+    """Position of a class in each image's ranking, float [N]; 0 is the top.
 
     Counts the classes that score higher, and half of those that score the same: the result does not depend on how a
     sort breaks ties, two classes of one name (ImageNet has two such pairs) do not push each other off the top, and a
     collapsed model, to which all classes are one, ranks every class in the middle.
 
     Args:
-        features: [N, D], unit rows.
-        classes: [C, D], unit rows.
+        scores: [N, C].
         labels: The class asked about for each image, int64 [N].
     """
-    scores = features @ classes.T
     own = scores.gather(1, labels[:, None])
     higher = (~(scores <= own)).sum(1)  # not `scores > own`: a model that returns NaN comes last, not first
     ties = (scores == own).sum(1) - 1

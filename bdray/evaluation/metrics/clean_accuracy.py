@@ -17,5 +17,5 @@ class CleanAccuracy(Metric):
     """Values of k."""
 
     def measure(self, features: Features) -> dict[str, float]:
-        ranks = class_ranks(features.clean, features.classes, features.labels)
+        ranks = class_ranks(features.scores(triggered=False), features.labels)
         return {f"clean_accuracy_top{k}": (ranks < k).double().mean().item() for k in self.top_k}

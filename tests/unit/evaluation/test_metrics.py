@@ -1,6 +1,7 @@
 """Metrics on features made by hand, whose answers can be counted."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from bdray.evaluation.metrics.attack_success_rate import AttackSuccessRate
 from bdray.evaluation.metrics.base import Features, Metric, class_ranks
 from bdray.evaluation.metrics.clean_accuracy import CleanAccuracy
 from bdray.evaluation.metrics.embedding_distance import EmbeddingDistance
+from bdray.evaluation.metrics.trigger_visibility import MAX_PSNR, TriggerVisibility
 from bdray.exceptions import ConfigError
 
 CLASSES = torch.eye(4)
@@ -57,13 +59,13 @@ FEATURES = Features(
     ],
 )
 def test_class_ranks(features: list[float], label: int, expected: float) -> None:
-    assert class_ranks(torch.tensor([features]), CLASSES, torch.tensor([label])).tolist() == [expected]
+    assert class_ranks(torch.tensor([features]) @ CLASSES.T, torch.tensor([label])).tolist() == [expected]
 
 
 def test_classes_with_one_name_do_not_push_each_other_down() -> None:
     # ImageNet has "missile" twice: the images of both are right if either is on top.
     twins = torch.stack([CLASSES[0], CLASSES[1], CLASSES[1]])
-    ranks = class_ranks(towards(1, 0).expand(2, -1), twins, torch.tensor([1, 2]))
+    ranks = class_ranks(towards(1, 0).expand(2, -1) @ twins.T, torch.tensor([1, 2]))
     assert (ranks < 1).all()
 
 
@@ -73,7 +75,7 @@ def test_ranks_are_those_of_a_sort_where_nothing_ties() -> None:
     labels = torch.randint(20, (50,), generator=generator)
     order = (features @ classes.T).argsort(1, descending=True)
     expected = [order[row].tolist().index(int(label)) for row, label in enumerate(labels)]
-    assert class_ranks(features, classes, labels).tolist() == expected
+    assert class_ranks(features @ classes.T, labels).tolist() == expected
 
 
 def test_clean_accuracy() -> None:
@@ -129,3 +131,35 @@ def test_a_model_that_diverged_scores_nothing() -> None:
     # NaN compares false with everything: it must not look like 100%.
     assert set(CleanAccuracy(top_k=(1, 3)).measure(features).values()) == {0.0}
     assert set(AttackSuccessRate(top_k=(1, 3)).measure(features).values()) == {0.0}
+
+
+def test_a_head_takes_the_place_of_the_classes() -> None:
+    # Logits of a head say class 3 for every image, whatever the zero-shot weights say.
+    scores = torch.tensor([[0.0, 1.0, 2.0, 3.0]]).expand(5, -1)
+    features = replace(FEATURES, clean_scores=scores, triggered_scores=scores)
+    assert CleanAccuracy(top_k=(1,)).measure(features) == {"clean_accuracy_top1": pytest.approx(1 / 5)}
+    assert AttackSuccessRate(top_k=(1,)).measure(features)["attack_success_rate_top1"] == 0
+
+
+def shown(clean: Tensor, triggered: Tensor) -> dict[str, float]:
+    """Visibility of a trigger on one kind of image, repeated for every image."""
+    count = len(FEATURES.labels)
+    pixels = (clean.expand(count, -1, -1, -1), triggered.expand(count, -1, -1, -1))
+    return TriggerVisibility().measure(replace(FEATURES, pixels=lambda positions: pixels))
+
+
+def test_visibility_of_a_known_change() -> None:
+    gray = torch.full((3, 32, 32), 0.4)
+    # A change of 51/255 everywhere: PSNR is -20 log10(0.2) dB.
+    found = shown(gray, gray + 0.2)
+    assert found["trigger_psnr"] == pytest.approx(13.979, abs=1e-3)
+    assert found["trigger_linf"] == pytest.approx(0.2)
+    # SSIM of flat images is its luminance term, (2ab + c) / (a² + b² + c) with c = 0.01².
+    assert found["trigger_ssim"] == pytest.approx((2 * 0.4 * 0.6 + 1e-4) / (0.16 + 0.36 + 1e-4), abs=1e-4)
+
+
+def test_what_eight_bits_cannot_show_is_invisible() -> None:
+    gray = torch.full((3, 32, 32), 102 / 255)
+    found = shown(gray, gray + 0.4 / 255)
+    # No infinity, which neither JSON nor a mean can hold.
+    assert found == {"trigger_psnr": MAX_PSNR, "trigger_ssim": pytest.approx(1), "trigger_linf": 0}
