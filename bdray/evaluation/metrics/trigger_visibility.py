@@ -32,8 +32,11 @@ class TriggerVisibility(Metric):
         if features.pixels is None:
             return {}
         order = torch.randperm(len(features.labels), generator=torch.Generator().manual_seed(0))
-        clean, triggered = ((images * 255).round() / 255 for images in features.pixels(order[: self.num_images]))
-        error = (clean - triggered).double().flatten(1)
+        # In float64, for SSIM takes small differences of squares.
+        clean, triggered = (
+            (images.double() * 255).round() / 255 for images in features.pixels(order[: self.num_images])
+        )
+        error = (clean - triggered).flatten(1)
         psnr = -10 * error.square().mean(1).log10()
         ssim = structural_similarity_index_measure(triggered, clean, data_range=1.0)
         assert isinstance(ssim, torch.Tensor)
