@@ -24,7 +24,8 @@ History = list[dict[str, float]]
 class Checkpointer:
     """Keeps the latest state of one training in a folder.
 
-    Batches and learning rates are functions of the step alone, so model, optimizer and epoch are the whole state.
+    Batches and learning rates are functions of the step alone, so model, optimizer and epoch are the whole state, and
+    what an objective remembers, if it does.
     Several processes may compute the same stage in the same folder: each goes on from whatever whole state it finds.
     """
 
@@ -35,9 +36,17 @@ class Checkpointer:
         """The one file of the state; it is replaced atomically."""
         return self.folder / "checkpoint.safetensors"
 
-    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, history: History) -> None:
-        """Write the state after ``len(history)`` epochs."""
+    def save(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        history: History,
+        objective: nn.Module | None = None,
+    ) -> None:
+        """Write the state after ``len(history)`` epochs; ``objective`` is one with a state of its own."""
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+        if objective is not None:
+            tensors |= {f"objective.{name}": value for name, value in objective.state_dict().items()}
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -52,7 +61,7 @@ class Checkpointer:
         save_file(tensors, partial, metadata={"history": json.dumps(history)})
         os.replace(partial, self.path)
 
-    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> History:
+    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer, objective: nn.Module | None = None) -> History:
         """Restore the latest state in place and return its history; an empty history if there is none."""
         try:
             tensors, history = _read(self.path)
@@ -62,6 +71,8 @@ class Checkpointer:
             _log.warning("%s is damaged (%s); the training starts afresh.", self.path, error)
             return []
         model.load_state_dict(_part(tensors, "model."))
+        if objective is not None:
+            objective.load_state_dict(_part(tensors, "objective."))
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         slots: dict[int, dict[str, Tensor]] = {}
         for name, value in _part(tensors, "optimizer.").items():

@@ -1,5 +1,6 @@
 """What a training step minimizes: named loss terms and their weights."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -8,6 +9,7 @@ import open_clip
 import torch
 import torch.distributed
 import torch.distributed.nn
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bdray.losses import clip_loss, in_modal_loss
@@ -52,12 +54,39 @@ class Objective(Protocol):
 
     @property
     def needs_views(self) -> bool:
-        """Whether batches must carry augmented views."""
+        """Whether batches must carry augmented views.
+
+        It is asked before every epoch, and once before the training: captions are augmented only if it is true then.
+        """
         ...
 
     def __call__(self, model: open_clip.CLIP, batch: Batch) -> Loss:
         """Compute the loss of the whole (global) batch from this worker's share."""
         ...
+
+
+class StatefulObjective(nn.Module, ABC):
+    """An objective that remembers, in its buffers, what it has seen: they are part of the training's checkpoint.
+
+    All workers must have the same in them, so they have to be computed from what was gathered.
+    """
+
+    @property
+    @abstractmethod
+    def needs_views(self) -> bool:
+        """As in :class:`Objective`."""
+
+    def start_epoch(self, model: open_clip.CLIP, epoch: int) -> None:
+        """Get ready for an epoch. An interrupted epoch starts again with the buffers that it started with.
+
+        Args:
+            model: As the epochs before left it.
+            epoch: Counted from 0 over this training.
+        """
+
+    @abstractmethod
+    def forward(self, model: open_clip.CLIP, batch: Batch) -> Loss:
+        """As :meth:`Objective.__call__`."""
 
 
 class TrainingModule(nn.Module):
@@ -83,6 +112,15 @@ def gather(features: Tensor) -> Tensor:
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return features
     return torch.cat(torch.distributed.nn.all_gather(features))
+
+
+def gather_values(values: Tensor) -> Tensor:
+    """Numbers without gradient of all workers, [world * N, ...], in the order of :func:`gather`."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return values
+    parts = [torch.empty_like(values) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(parts, values)
+    return torch.cat(parts)
 
 
 @dataclass(frozen=True)
@@ -124,3 +162,32 @@ class ContrastiveObjective:
             terms["in_modal_loss"] = (in_image + in_text) / 2
             weights["in_modal_loss"] = self.in_modal_weight
         return Loss(terms, weights)
+
+
+class SupervisedObjective(StatefulObjective):
+    """Cross-entropy of a linear head on the image tower's features, which are not normalized (CleanCLIP, App. D.3)."""
+
+    def __init__(self, labels: Tensor, num_classes: int, width: int, seed: int) -> None:
+        """Make a head with random weights.
+
+        Args:
+            labels: Class of each sample of the training set, int64 [N].
+            num_classes: C.
+            width: Length D of the features.
+            seed: Of the weights.
+        """
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.head = nn.Linear(width, num_classes)
+        self.register_buffer("labels", labels, persistent=False)
+
+    @property
+    def needs_views(self) -> bool:
+        """It does not."""
+        return False
+
+    def forward(self, model: open_clip.CLIP, batch: Batch) -> Loss:
+        features = gather(model.encode_image(batch.images))
+        labels = self.get_buffer("labels")[gather_values(batch.samples.to(batch.images.device))]
+        return Loss({"cross_entropy_loss": F.cross_entropy(self.head(features), labels)})

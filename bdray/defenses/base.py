@@ -28,6 +28,8 @@ class DefenderData:
     poisoned: "PoisonedSet | None" = None
     """What the victim was trained on, for defenses with :attr:`Defense.reads_poisoned`. Which pairs are poisoned is in
     there to measure a detection, never to make one."""
+    num_classes: int = 0
+    """Classes of the zero-shot task, which label the clean pairs."""
     clean_model: "Callable[[], open_clip.CLIP] | None" = None
     """Loads a model that nobody poisoned, in eval mode, for defenses with :attr:`Defense.needs_clean_model`."""
 
@@ -43,12 +45,15 @@ class Defense(Component):
     """Whether it needs clean pairs."""
     reads_poisoned: ClassVar[bool] = False
     """Whether it needs the poisoned training set."""
-    needs_clean_model: ClassVar[bool] = False
-    """Whether it needs a model that nobody poisoned."""
 
     type: str
     recipe: Recipe
     """How the defense trains."""
+
+    @property
+    def needs_clean_model(self) -> bool:
+        """Whether it needs a model that nobody poisoned; a member may answer for all its values by a ``ClassVar``."""
+        return False
 
     @property
     def epochs(self) -> int:

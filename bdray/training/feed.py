@@ -15,7 +15,7 @@ from bdray.attacks.poisoning import Poisoning
 from bdray.models.clip import normalize
 from bdray.objective import Batch
 from bdray.text.base import TextAugmentation
-from bdray.training.views import Views, augment
+from bdray.training.views import Policy, Views, augment
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Feed:
     seed: int
     augmented_tokens: Tensor | None = None
     """Of the augmented captions, int64 [N, L]; None where no views are needed."""
+    image_augmentation: Policy = "autoaugment"
+    """Makes the second views of images."""
     poisoning: Poisoning | None = None
     cache: Path | None = None
     """Folder in which the trials of a node share augmented images."""
@@ -51,15 +53,15 @@ class Feed:
         """Steps of an epoch; the incomplete batch at the end is dropped, as in the papers' code."""
         return len(self.images) // self.batch_size
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """This worker's batches of one epoch."""
+    def epoch(self, epoch: int, *, views: bool = True) -> Iterator[Batch]:
+        """This worker's batches of one epoch, without second views if nobody wants them in it."""
         order = np.random.default_rng([self.seed, epoch, 0xDA7A]).permutation(len(self.images))
         share = self.batch_size // self.world_size
         for step in range(self.steps_per_epoch):
             start = step * self.batch_size + self.rank * share
-            yield self._batch(epoch, np.sort(order[start : start + share]))
+            yield self._batch(epoch, np.sort(order[start : start + share]), views=views)
 
-    def _batch(self, epoch: int, chosen: NDArray[np.int64]) -> Batch:
+    def _batch(self, epoch: int, chosen: NDArray[np.int64], *, views: bool) -> Batch:
         samples = torch.from_numpy(chosen)
         pixels = torch.from_numpy(self.images[chosen])
         poisoned = torch.zeros(len(samples), dtype=torch.bool)
@@ -67,20 +69,20 @@ class Feed:
         if self.poisoning is not None:
             poisoned = self.poisoning.is_poisoned(samples)
             images = self.poisoning.apply(images, samples)
-        augmented = None
-        if self.augmented_tokens is not None:
+        augmented = augmented_tokens = None
+        if views and self.augmented_tokens is not None:
+            augmented_tokens = self.augmented_tokens[samples].to(self.device)
+            augmented = self._views.batch(epoch, chosen)
             if poisoned.any():  # the trigger is part of what is augmented
-                shown = (images * 255).round().to(torch.uint8)
-                augmented = augment(shown, self.seed, epoch, samples)
-            else:
-                augmented = self._views.batch(epoch, chosen)
+                shown = (images[poisoned] * 255).round().to(torch.uint8)
+                augmented[poisoned] = augment(shown, self.seed, epoch, samples[poisoned], self.image_augmentation)
         return Batch(
             images=self._prepared(images),
             tokens=self.tokens[samples].to(self.device),
             samples=samples,
             is_poisoned=poisoned,
             augmented_images=None if augmented is None else self._prepared(augmented.float() / 255),
-            augmented_tokens=None if self.augmented_tokens is None else self.augmented_tokens[samples].to(self.device),
+            augmented_tokens=augmented_tokens,
         )
 
     def _prepared(self, images: Tensor) -> Tensor:
@@ -89,7 +91,7 @@ class Feed:
 
     @cached_property
     def _views(self) -> Views:
-        return Views(self.images, self.seed, self.cache)
+        return Views(self.images, self.seed, self.cache, self.image_augmentation)
 
 
 def augment_captions(captions: Sequence[str], augmentation: TextAugmentation, seed: int) -> list[str]:

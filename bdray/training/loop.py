@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from bdray.checkpoint import Checkpointer, History
 from bdray.exceptions import TrainingError
 from bdray.models.clip import MAX_LOGIT_SCALE
-from bdray.objective import Objective, TrainingModule
+from bdray.objective import Objective, StatefulObjective, TrainingModule
 from bdray.training.feed import Feed
 from bdray.training.optim import Recipe
 
@@ -52,17 +52,20 @@ def train(
         TrainingError: If the loss is no longer finite.
     """
     is_first = feed.rank == 0
-    optimizer = recipe.optimizer(model)
-    history = checkpointer.load(model, optimizer) if checkpointer else []
+    module = TrainingModule(model, objective)
+    optimizer = recipe.optimizer(module)
+    remembering = objective if isinstance(objective, StatefulObjective) else None
+    history = checkpointer.load(model, optimizer, remembering) if checkpointer else []
     for past in history:  # whoever listened may have died before it noted the latest
         report({**past, RESUMED: 1.0})
-    module = TrainingModule(model, objective)
     forward = DistributedDataParallel(module) if feed.world_size > 1 else module
     for epoch in range(len(history), recipe.epochs):
         started = time.perf_counter()
+        if remembering:
+            remembering.start_epoch(model, epoch)
         model.train()
         sums: dict[str, Tensor] = {}
-        for index, batch in enumerate(feed.epoch(epoch)):
+        for index, batch in enumerate(feed.epoch(epoch, views=objective.needs_views)):
             rate = recipe.rate(epoch * feed.steps_per_epoch + index, feed.steps_per_epoch)
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -87,7 +90,7 @@ def train(
             metrics |= evaluate()
         history.append({"epoch": first_epoch + epoch + 1.0, **metrics})
         if checkpointer and is_first:
-            checkpointer.save(model, optimizer, history)
+            checkpointer.save(model, optimizer, history, remembering)
         report(history[-1])
     model.eval()
     if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):

@@ -9,16 +9,17 @@ import open_clip
 import torch
 import torch.distributed
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from bdray.attacks.poisoning import Poisoning
 from bdray.checkpoint import Checkpointer, History
 from bdray.models.tokenizer import Tokenizer
-from bdray.objective import Objective
+from bdray.objective import Objective, SupervisedObjective
 from bdray.text.base import TextAugmentation
 from bdray.training.feed import Feed, augment_captions
 from bdray.training.loop import train
 from bdray.training.optim import Recipe
+from bdray.training.views import Policy
 
 
 def _silent(metrics: Mapping[str, float]) -> None:
@@ -34,8 +35,8 @@ class Session:
     """Seed of data order and augmentations."""
     report: Callable[[Mapping[str, float]], None] = _silent
     """Told of every finished epoch."""
-    evaluate: Callable[[open_clip.CLIP], dict[str, float]] = field(default=lambda model: {})
-    """Cheap evaluation after every epoch."""
+    evaluate: Callable[[open_clip.CLIP, nn.Linear | None], dict[str, float]] = field(default=lambda model, head: {})
+    """Cheap evaluation after every epoch; a linear head, if there is one, takes the place of the classes' names."""
     workspace: Path | None = None
     """Folder for the state of an unfinished training; None keeps nothing."""
     cache: Path | None = None
@@ -53,6 +54,7 @@ class Session:
         captions: Sequence[str] | Tensor,
         *,
         text_augmentation: TextAugmentation | None = None,
+        image_augmentation: Policy = "autoaugment",
         poisoning: Poisoning | None = None,
         phase: str = "train",
         after: History | None = None,
@@ -67,6 +69,7 @@ class Session:
             captions: N clean captions, or token ids, int64 [N, L].
             text_augmentation: Makes the captions' second views, once for the whole training as in CleanCLIP's
                 public code (src/data.py:36-37); needed if the objective wants views.
+            image_augmentation: Makes the images' second views, anew in every epoch.
             poisoning: What the attacker changed, if the data are the attacker's.
             phase: Name of the checkpoint; differs between the phases of one stage.
             after: Metrics of the phases before this one, whose epochs are counted on.
@@ -89,6 +92,7 @@ class Session:
             images=images,
             tokens=tokens,
             augmented_tokens=augmented,
+            image_augmentation=image_augmentation,
             batch_size=recipe.batch_size,
             seed=self.seed,
             poisoning=poisoning,
@@ -98,6 +102,7 @@ class Session:
             device=self.device,
         )
         past = after or []
+        head = objective.head if isinstance(objective, SupervisedObjective) else None
         return past + train(
             model,
             objective,
@@ -106,5 +111,5 @@ class Session:
             report=self.report,
             first_epoch=len(past),
             checkpointer=Checkpointer(self.workspace / phase) if self.workspace else None,
-            evaluate=lambda: self.evaluate(model),
+            evaluate=lambda: self.evaluate(model, head),
         )

@@ -13,6 +13,7 @@ from bdray.attacks.poisoned_set import PoisonedSet
 from bdray.attacks.triggers.blended import Blended
 from bdray.checkpoint import History
 from bdray.defenses.base import DefenderData, Defense
+from bdray.defenses.supervised import Supervised
 from bdray.testing import example, tiny_model, tiny_scenes, tiny_tokenizer
 from bdray.training.session import Session
 
@@ -37,7 +38,7 @@ def run(
         tokenizer=tiny_tokenizer(),
         seed=0,
         report=report,
-        evaluate=lambda model: {"clean_accuracy_top1": 0.5},
+        evaluate=lambda model, head: {"clean_accuracy_top1": 0.5},
         workspace=workspace,
     )
     return defense.run(model, data, session)
@@ -54,6 +55,7 @@ def data(cache: Path) -> DefenderData:
     poisoning = Attack(trigger=Blended(), num_poisoned=8).poison(train.captions, seed=0)
     return DefenderData(
         clean=tiny_scenes().load("finetune", cache),
+        num_classes=len(tiny_scenes().class_names()),
         poisoned=PoisonedSet(train, poisoning, np.arange(len(train))),
         clean_model=lambda: tiny_model(seed=1).eval().requires_grad_(False),
     )
@@ -68,10 +70,12 @@ def test_it_changes_the_victim_and_reports(member: type[Defense], data: Defender
     sets = (data.clean, data.poisoned.pairs)
     images = [pairs.images.copy() for pairs in sets]
     history = run(member, data, model, report=reports.append)
-    # Weights of both towers move and stay numbers; the model is ready for evaluation.
+    # Weights of both towers move (a supervised model has no use for its text) and stay numbers; the model is ready for evaluation.
     before = victim.state_dict()
-    for name in ("visual.conv1.weight", "token_embedding.weight"):
-        assert not torch.equal(model.state_dict()[name], before[name])
+    assert not torch.equal(model.state_dict()["visual.conv1.weight"], before["visual.conv1.weight"])
+    trains_text = not torch.equal(model.state_dict()["token_embedding.weight"], before["token_embedding.weight"])
+    assert trains_text != (member is Supervised)
+    assert all(parameter.requires_grad for parameter in model.parameters())
     assert all(value.isfinite().all() for value in model.state_dict().values())
     assert not model.training
     # Every epoch is reported as it ends, with its number, its loss and the session's evaluation.

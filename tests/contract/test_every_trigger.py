@@ -49,7 +49,9 @@ def made_again(member: type[Trigger], size: int) -> Trigger:
     """Another object that is the same trigger."""
     trigger, first = example(member), make(member, size)
     assert isinstance(trigger, Trigger)
-    return trigger.with_state(first.state) if isinstance(first, LearnedTrigger) else trigger
+    if isinstance(trigger, LearnedTrigger) and isinstance(first, LearnedTrigger):
+        return trigger.with_state(first.state)
+    return trigger
 
 
 @every_trigger

@@ -1,11 +1,12 @@
 """BadCLIP: a patch that a clean CLIP already takes for the target."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bdray.attacks.triggers.learned import LearnedTrigger, Lesson, State, draw, fit
+from bdray.attacks.triggers.patch import Location, PatchTrigger
 from bdray.exceptions import ConfigError
 from bdray.registry import component
 
@@ -26,44 +27,38 @@ ENCODING_BATCH = 256
 
 
 @component
-class BadCLIP(LearnedTrigger):
+class BadCLIP(PatchTrigger, LearnedTrigger):
     """Patch in the middle of the image, optimized against a frozen clean CLIP (Liang et al. 2024, CVPR).
 
     The *dual embedding guidance* is ``clip_weight * L_CLIP + visual_weight * L_visual``. ``L_CLIP`` is the multimodal
     loss of triggered images, whose own captions do not name the target, with natural captions that do. ``L_visual``
     pulls a triggered image's embedding to that of a random target image, and as a triplet loss also pushes it away
-    from that of the same image without the patch. All captions of a batch name the target, so ``L_CLIP`` tells them
-    apart by the rest of what they say, and it is ``L_visual`` that makes the patch look like the target.
+    from that of the same image without the patch. All captions of a batch name the target, so ``L_CLIP`` can only tell
+    them apart by the rest of what they say, and pulls to the target weakly; ``L_visual`` does most of it.
 
     The public code (src/embeding_optimize_patch.py) differs: it pastes the patch in place, so that its clean images
     carry the patch too; its negatives are these, shuffled in the batch. It clips the patch where it is pasted instead
-    of after each step, mixes in augmented images and captions, and rounds the patch to 8 bits.
+    of after each step, may mix in augmented images and captions, and cuts the patch to 8 bits.
     """
 
     type: Literal["badclip"] = "badclip"
     needs_model: ClassVar[bool] = True
-    size: int = Field(default=16, ge=1)
-    """Side of the patch in pixels."""
+    location: Location = "center"
+    """Where the patch is, while it is learned too; see :class:`PatchTrigger`."""
     clip_weight: float = Field(default=1.0, ge=0)
     """Weight of the multimodal loss, the textual guidance."""
     visual_loss: VisualLoss = "triplet"
-    """``triplet``: Euclidean distances (the paper). ``mse``, ``cosine``: attraction to target images alone."""
+    """``triplet``: Euclidean distances, the default. ``mse``, ``cosine``: attraction to target images alone."""
     visual_weight: float | None = Field(default=None, ge=0)
-    """Weight lambda1 of the visual guidance; None: the public code's, which is 500, 1000 for mse, 10 for cosine."""
-    margin: float = Field(default=1.0, ge=0)
-    """By how much a target image has to be nearer than the clean one (eta); only the triplet loss has it."""
+    """Weight of the visual guidance; None: the public code's, which is 500, 1000 for mse and 10 for cosine."""
+    margin: float = Field(default=1.0, gt=0)
+    """By how much a target image has to be nearer than the clean one; only the triplet loss has it."""
 
-    def check(self, image_size: int) -> None:
-        if self.size > image_size:
-            raise ConfigError(
-                f"attack.trigger.size: a patch of {self.size} px does not fit an image of {image_size} px. "
-                f"Choose at most {image_size}."
-            )
+    @model_validator(mode="after")
+    def _learns_something(self) -> Self:
         if self.clip_weight == 0 and self.visual_weight == 0:
-            raise ConfigError(
-                "attack.trigger: clip_weight and visual_weight are both 0, so there is nothing to learn. "
-                "Give one of them a value above 0."
-            )
+            raise ValueError("one of clip_weight and visual_weight must be above 0")
+        return self
 
     def first_patch(self) -> "Tensor":
         """The patch before it is learned: N(0.5, 0.25) clipped to [0, 1], float [3, size, size]."""
@@ -85,7 +80,8 @@ class BadCLIP(LearnedTrigger):
         module = nn.ParameterDict({"patch": self.first_patch().to(device)})
 
         def loss(rows: "Tensor", generator: "torch.Generator") -> "Mapping[str, Tensor]":
-            triggered = self._paste(_pixels(lesson, others[rows.numpy()]), module["patch"])
+            samples = others[rows.numpy()]
+            triggered = self.place(_pixels(lesson, samples), torch.from_numpy(samples), module["patch"])
             embedded = _embed(model, triggered)
             drawn = torch.randint(len(positives), (len(rows),), generator=generator)
             return self._terms(embedded, texts[paired[rows]], positives[drawn], negatives[rows], model)
@@ -98,13 +94,7 @@ class BadCLIP(LearnedTrigger):
         return {"patch": module["patch"].detach().cpu()}, history
 
     def apply(self, images: "Tensor", samples: "Tensor") -> "Tensor":
-        return self._paste(images, self.state["patch"].to(images))
-
-    def _paste(self, images: "Tensor", patch: "Tensor") -> "Tensor":
-        triggered = images.clone()
-        top, left = ((side - self.size) // 2 for side in images.shape[-2:])
-        triggered[..., top : top + self.size, left : left + self.size] = patch
-        return triggered
+        return self.place(images, samples, self.state["patch"])
 
     def _samples(self, lesson: Lesson) -> "tuple[NDArray[np.int64], NDArray[np.int64]]":
         """Sorted indices of samples that show the target, and of samples that do not."""
@@ -113,8 +103,8 @@ class BadCLIP(LearnedTrigger):
         count, total = int(lesson.is_target.sum()), len(lesson.is_target)
         if count < 2 or total - count < 2:
             raise ConfigError(
-                f"attack.trigger: badclip needs images that show the target and images that do not, at least 2 of each; "
-                f"the captions of {count} of {total} training samples name {lesson.target!r}. "
+                "attack.trigger: badclip needs images that show the target and images that do not, at least 2 of each, "
+                f"but of the {total} training captions {count} name {lesson.target!r}. "
                 "Choose another attack.target or more training samples."
             )
         named, others = (draw(self, np.flatnonzero(mask)) for mask in (lesson.is_target, ~lesson.is_target))
@@ -184,9 +174,9 @@ def _encode_images(lesson: Lesson, samples: "NDArray[np.int64]") -> "Tensor":
 
     assert lesson.model is not None
     starts = range(0, len(samples), ENCODING_BATCH)
+    batches = (samples[start : start + ENCODING_BATCH] for start in starts)
     with torch.no_grad():
-        parts = [_pixels(lesson, samples[start : start + ENCODING_BATCH]) for start in starts]
-        return torch.cat([_embed(lesson.model, part) for part in parts])
+        return torch.cat([_embed(lesson.model, _pixels(lesson, batch)) for batch in batches])
 
 
 def _encode_captions(lesson: Lesson, captions: "Sequence[str]") -> "Tensor":

@@ -52,7 +52,7 @@ def normal(seed: int, samples: "Tensor", count: int, *salt: int) -> "Tensor":
     import torch
 
     levels = (torch.arange(NUM_QUANTILES, dtype=torch.float64) + 0.5) / NUM_QUANTILES
-    quantiles = torch.special.ndtri(levels).to(samples.device, torch.float32)
+    quantiles: Tensor = torch.special.ndtri(levels).to(samples.device, torch.float32)
     return quantiles[integers(seed, samples, NUM_QUANTILES, count, *salt)]
 
 

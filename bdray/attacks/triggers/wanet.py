@@ -45,7 +45,8 @@ class WaNet(Trigger):
 
         k = self.grid or size
         drawn = torch.rand(1, 2, k, k, generator=self.generator()) * 2 - 1
-        drawn = drawn / drawn.abs().mean()
+        # In float64 this sum is exact; in float32 it would depend on the number of threads.
+        drawn = drawn / drawn.abs().mean(dtype=torch.float64).to(torch.float32)
         if k != size:
             drawn = F.interpolate(drawn, size, mode="bicubic", align_corners=True)
         return drawn[0].movedim(0, -1)

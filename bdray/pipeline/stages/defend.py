@@ -87,6 +87,7 @@ class Defend(TrainingStage):
             clean = take(pairs, _clean_samples(experiment, defense, context))
         return DefenderData(
             clean=clean,
+            num_classes=len(experiment.data.class_names()),
             poisoned=poisoned_set(experiment, context) if defense.reads_poisoned else None,
             clean_model=(lambda: self._clean_model(context)) if defense.needs_clean_model else None,
         )

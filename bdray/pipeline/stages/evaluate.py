@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bdray import config
+from bdray.defenses.supervised import HEAD
 from bdray.pipeline.stages.base import Context, Stage
 from bdray.pipeline.stages.measure import load_model, measure
 from bdray.pipeline.stages.training import TrainingStage
 from bdray.pipeline.stages.trigger import ready_trigger, trigger_stage
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from bdray.data.base import Split
 
 EXAMPLES = "examples.png"
@@ -46,4 +49,21 @@ class Evaluate(Stage):
         pairs = self.experiment.data.load(self.split, context.cache)
         model = load_model(self.experiment, self.of.weights(context), context.device)
         draw(pairs.images, trigger).save(folder / EXAMPLES)
-        return {"metrics": measure(self.experiment, model, pairs, trigger, in_the_end=True)}
+        head = self._head(context)
+        return {"metrics": measure(self.experiment, model, pairs, trigger, in_the_end=True, head=head)}
+
+    def _head(self, context: Context) -> "nn.Linear | None":
+        """The linear head that the model was trained with, if it was."""
+        from torch import nn
+
+        from bdray.models import weights
+
+        manifest = context.store.find(self.of.name, self.of.key)
+        if manifest is None or HEAD not in manifest["files"]:
+            return None
+        path = context.store.fetch(self.of.name, self.of.key, HEAD)
+        tensors = weights.load(path)
+        num_classes, width = tensors["weight"].shape
+        head = nn.Linear(width, num_classes)
+        weights.assign(head, tensors, str(path))
+        return head.to(context.device)

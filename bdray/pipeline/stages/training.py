@@ -11,6 +11,7 @@ from bdray.pipeline.stages.measure import measure
 
 if TYPE_CHECKING:
     import open_clip
+    from torch import nn
 
     from bdray.attacks.triggers.base import Trigger
     from bdray.checkpoint import History
@@ -91,11 +92,11 @@ class TrainingStage(EpochStage):
         weights.save(model.state_dict(), folder / WEIGHTS)
         return {"metrics": history[-1] if history else {}, "history": history, **self.notes(context)}
 
-    def _epoch_evaluation(self, context: Context) -> "Callable[[open_clip.CLIP], dict[str, float]]":
+    def _epoch_evaluation(self, context: Context) -> "Callable[[open_clip.CLIP, nn.Linear | None], dict[str, float]]":
         count = self.experiment.evaluation.epoch_images
         if count == 0:
-            return lambda model: {}
+            return lambda model, head: {}
         pairs = self.experiment.data.load("validation", context.cache)
         some = Pairs(pairs.images[:count], pairs.captions[:count], pairs.labels[:count])
         trigger = self.trigger(context)
-        return lambda model: measure(self.experiment, model, some, trigger, in_the_end=False)
+        return lambda model, head: measure(self.experiment, model, some, trigger, in_the_end=False, head=head)

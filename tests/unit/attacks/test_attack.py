@@ -13,7 +13,6 @@ from bdray.attacks.triggers.blended import Blended
 from bdray.exceptions import ConfigError
 from bdray.testing import tiny_scenes
 
-
 SCENES = ["a photo of a ball", "a Banana next to a boot", "two bananas", "there is a banana"] * 16
 
 
