@@ -34,8 +34,8 @@ class Report:
 def build(folder: Path) -> Report:
     """Write a study's report into its results folder, over an earlier one.
 
-    Writes ``report.html``, ``table.csv``, ``table.tex`` and, as far as there are results to draw, ``figure`` and
-    ``learning_curves`` as png, svg and pdf.
+    Writes ``report.html``, ``table.csv``, ``table.tex`` and, as far as there are results to draw, ``figure``,
+    ``learning_curves`` and ``examples`` (of the triggers) as png, svg and pdf.
 
     Raises:
         ConfigError: If there is no study in the folder, or its description is malformed.
@@ -57,6 +57,8 @@ def build(folder: Path) -> Report:
         for panels, name in ((result, "figure"), (learning, "learning_curves")):
             if panels:
                 written += figures.save(figures.compose(panels), folder, name)
+        if any(picture.pixels is not None for picture in results.pictures):
+            written += figures.save(figures.compose_pictures(results.pictures), folder, "examples")
         page.write_text(html.render(results, summary, result, learning), encoding="utf-8")
     except OSError as error:
         raise DataError(f"{folder}: the report cannot be written there. {error}") from error

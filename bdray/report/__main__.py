@@ -38,7 +38,7 @@ def _show(folder: Path) -> None:
 
     console = Console(highlight=False)
     report = build(folder)
-    console.print(report.summary.to_rich())
+    console.print(report.summary.fit(console.width).to_rich())
     console.print(report.finding, markup=False)
     for path in report.files:
         console.print(str(path), markup=False, soft_wrap=True)

@@ -3,6 +3,7 @@
 import math
 from itertools import pairwise
 
+from bdray.report.goals import describe_goals, list_words
 from bdray.report.results import Results
 from bdray.report.statistics import Estimate, estimate, paired_difference, trend
 from bdray.report.study import Level, Metric
@@ -12,12 +13,13 @@ Curves = dict[int, dict[float, float]]
 
 
 def describe(results: Results) -> list[str]:
-    """Short paragraphs: where the victims stand, what the compared values differ by, how the metrics move."""
+    """Short paragraphs: where the victims stand, how points differ and metrics move, which points reach the goals."""
     if results.trials.empty:
         return ["No trial has finished yet, so there is nothing to conclude."]
     paragraphs = [[_progress(results), _victims(results)]]
-    paragraphs += [[_comparison(results, metric), _trend(results, metric)] for metric in results.study.metrics[:2]]
-    paragraphs.append([_caution(results)])
+    compare = _ranking if _is_ranked(results) else _comparison
+    paragraphs += [[compare(results, metric), _trend(results, metric)] for metric in results.study.metrics[:2]]
+    paragraphs += [describe_goals(results), [_caution(results)]]
     return [" ".join(filter(None, sentences)) for sentences in paragraphs if any(sentences)]
 
 
@@ -30,7 +32,32 @@ def _victims(results: Results) -> str:
     if len(results.victim_points()) != 1:
         return ""
     levels = [(metric, estimate(list(results.victims[metric.name]))) for metric in results.study.metrics[:2]]
-    return f"Without a defense the victim stands at {_and([_value(metric, level) for metric, level in levels])}."
+    values = [f"{metric.label} {metric.say(level)}" for metric, level in levels]
+    return f"Without a defense the victim stands at {list_words(values)}."
+
+
+def _is_ranked(results: Results) -> bool:
+    """Whether the study has several names to choose from, of which none is the first or the last."""
+    study = results.study
+    return len(study.axes) == 1 and not study.axes[0].is_numeric and len(results.points()) > 2 and not study.compare
+
+
+def _ranking(results: Results, metric: Metric) -> str:
+    """The best and the worst of several names; those that agree as printed share their place."""
+    found = {point: estimate(list(results.at(results.trials, point)[metric.name])) for point in results.points()}
+    present = {point: level for point, level in found.items() if level.n}
+    if len(present) < 2:
+        return ""
+    order = sorted(present.values(), key=lambda level: level.mean)
+    places = []
+    for end in (order[-1], order[0]):
+        tied = [point for point, level in present.items() if metric.show(level.mean) == metric.show(end.mean)]
+        value = metric.say(end) if len(tied) == 1 else metric.say_value(end.mean)
+        places.append((len(tied), f"{list_words([results.show(point) for point in tied])} ({value})"))
+    (count, highest), (_, lowest) = places
+    if count == len(present):
+        return f"{metric.label} is {metric.say_value(order[-1].mean)} for all of them."
+    return f"{metric.label} is highest for {highest} and lowest for {lowest}."
 
 
 def _comparison(results: Results, metric: Metric) -> str:
@@ -46,15 +73,15 @@ def _comparison(results: Results, metric: Metric) -> str:
     if difference.n == 0:
         return f"{metric.label} cannot be compared between {results.show((first,))} and {results.show((second,))} yet."
     sentence = (
-        f"{metric.label} is {_value(metric, estimate(list(before.values())), named=False)} at {results.show((first,))} "
-        f"and {_value(metric, estimate(list(after.values())), named=False)} at {results.show((second,))}"
+        f"{metric.label} is {metric.say(estimate(list(before.values())))} at {results.show((first,))} "
+        f"and {metric.say(estimate(list(after.values())))} at {results.show((second,))}"
     )
     common = "the " if len(before) == len(after) == difference.n else "the common "
     return f"{sentence}: {_difference(metric, difference, common)}."
 
 
 def _difference(metric: Metric, difference: Estimate, common: str) -> str:
-    text = f"a difference of {_signed(metric, difference.mean)}{_points(metric)}"
+    text = f"a difference of {_signed(metric, difference.mean)}{metric.step_unit}"
     if difference.n == 1:
         return f"{text} on a single seed, so without an interval"
     verdict = (
@@ -100,7 +127,7 @@ def _shape(results: Results, metric: Metric, levels: list[float], means: list[fl
     where = f"from {results.show((levels[worst],))} to {results.show((levels[worst + 1],))}"
     if against[worst] <= 0:
         return f"{direction}, with a level step {where}"
-    size = f"{abs(steps[worst]):.{1 if metric.is_rate else 3}f}{_points(metric)}"
+    size = f"{abs(steps[worst]):.{metric.digits}f}{metric.step_unit}"
     return f"{direction} overall but not at every step; it {exception} by {size} {where}"
 
 
@@ -116,23 +143,9 @@ def _by_seed(results: Results, metric: Metric, level: Level) -> dict[int, float]
     return {int(seed): float(value) for seed, value in pairs if not math.isnan(value)}
 
 
-def _value(metric: Metric, level: Estimate, *, named: bool = True) -> str:
-    text = metric.show_estimate(level) + ("%" if metric.is_rate and level.n else "")
-    return f"{metric.label} {text}" if named else text
-
-
-def _points(metric: Metric) -> str:
-    """Differences of percentages are points, not percent."""
-    return " points" if metric.is_rate else ""
-
-
 def _signed(metric: Metric, value: float) -> str:
-    return _minus(f"{value * 100:+.1f}" if metric.is_rate else f"{value:+.3f}")
+    return _minus(f"{value * metric.scale:+.{metric.digits}f}")
 
 
 def _minus(number: str) -> str:
     return number.replace("-", "−")
-
-
-def _and(items: list[str]) -> str:
-    return " and ".join(items)

@@ -8,13 +8,14 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from bdray import config
+from bdray.report.examples import ROWS
 from bdray.report.figures import Panel, compose, to_svg
 from bdray.report.figures.colors import PAIRS
 from bdray.report.finding import describe
-from bdray.report.results import Point, Results
+from bdray.report.results import NO_DEFENSE, Point, Results
 from bdray.report.statistics import estimate
 from bdray.report.study import DASH, Metric
-from bdray.report.tables import VICTIM_LABEL, Summary
+from bdray.report.tables import TRIAL_LABEL, VICTIM_LABEL, Summary
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -24,7 +25,10 @@ EXTRA_COLUMNS = (
     Metric(name="chance_attack_success_rate_top1", label="chance ASR@1", goal="min"),
     Metric(name="embedding_distance", label="embedding distance", goal="min"),
 )
-"""Shown for every model beside the study's own metrics, where they were measured."""
+"""Shown for every model beside the study's own metrics, where they were measured and are not among these."""
+
+PICTURE_WIDTH = 400
+"""How wide small pictures may be made, in CSS pixels."""
 
 
 def render(results: Results, summary: Summary, result: list[Panel], learning: list[Panel]) -> str:
@@ -38,6 +42,12 @@ def render(results: Results, summary: Summary, result: list[Panel], learning: li
         result=_inline(result, "result"),
         learning=_inline(learning, "learning"),
         has_curve=results.axis is not None,
+        has_victims=len(results.victims) > 0,
+        epoch_label=results.epoch_label,
+        pictures=results.pictures,
+        picture_rows=ROWS,
+        shown_width=_shown_width,
+        shown={metric.name for metric in _shown(results)},
         summary=summary,
         summary_html=summary.to_html(),
         models=_models(results),
@@ -76,22 +86,29 @@ def _themed(svg: str) -> str:
 def _models(results: Results) -> dict[str, list[list[str]]]:
     """Header and rows of the table of every evaluated model, failed ones included."""
     frame, study = results.models, results.study
-    metrics = [*study.metrics, *(metric for metric in EXTRA_COLUMNS if metric.name in frame.columns)]
+    metrics = _shown(results)
     order = [*results.victim_points(), *results.points()]
     models = list(zip(results.points_of(frame), frame.to_dict("records"), strict=True))
     rows = []
     for point, record in sorted(models, key=lambda model: _place(order, *model)):
         levels = [DASH if level is None else axis.show(level) for axis, level in zip(study.axes, point, strict=True)]
-        kind = VICTIM_LABEL if record["role"] == "victim" else "defended"
+        kind = VICTIM_LABEL if record["role"] == "victim" else TRIAL_LABEL[record.get("defense_type") != NO_DEFENSE]
         seconds = record.get("train_seconds", math.nan)
         time = DASH if math.isnan(seconds) else f"{seconds:.0f}"
         shown = [metric.show(record[metric.name]) for metric in metrics]
         rows.append([kind, *levels, str(record["seed"]), *shown, time, str(record["status"])])
-    labels = [f"{metric.label}{metric.unit}" for metric in metrics]
+    labels = [metric.heading for metric in metrics]
     return {
         "header": [["model", *(axis.label for axis in study.axes), "seed", *labels, "training (s)", "status"]],
         "rows": rows,
     }
+
+
+def _shown(results: Results) -> list[Metric]:
+    """The study's own metrics and the extra ones, as far as these were measured."""
+    own = {metric.name for metric in results.study.metrics}
+    measured = set(results.models.columns) - own
+    return [*results.study.metrics, *(metric for metric in EXTRA_COLUMNS if metric.name in measured)]
 
 
 def _place(order: list[Point], point: Point, record: Mapping[Any, Any]) -> tuple[bool, int, int]:
@@ -118,6 +135,11 @@ def _unbroken(text: str) -> str:
     return re.sub(r" ([=±]) ", "\u00a0\\1\u00a0", text)
 
 
+def _shown_width(width: int) -> int:
+    """Width in the page, in CSS pixels: small pictures are enlarged by a whole number, so that pixels stay squares."""
+    return width * max(1, PICTURE_WIDTH // max(width, 1))
+
+
 def _num_test(settings: dict[str, Any]) -> int | None:
     """Size of the test split, where the data set states it."""
     found = [value for path, value in config.flatten(settings).items() if path.rpartition(".")[2] == "num_test"]
@@ -128,7 +150,7 @@ def _chance(results: Results) -> str | None:
     column = "chance_attack_success_rate_top1"
     if column not in results.models.columns:
         return None
-    level = estimate(list(results.victims[column]))
+    level = estimate(list(results.undefended[column]))
     return Metric(name=column, label="", goal="min").show(level.mean) if level.n else None
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bdray import config
 from bdray.exceptions import DataError
+from bdray.report.examples import Picture, read_pictures
 from bdray.report.published import PublishedPoint, published_points
 from bdray.report.study import RATES, Axis, Level, Study, read_study
 
@@ -20,7 +21,11 @@ Point = tuple[Level | None, ...]
 
 STATUSES = ("done", "failed")
 ROLES = ("victim", "trial")
-TEXT_COLUMNS = ("role", "key", "status", "attack", "defense")
+TEXT_COLUMNS = ("role", "key", "status", "trigger_type", "defense_type")
+COLUMNS = (*TEXT_COLUMNS, "seed", "epoch", "train_seconds")
+"""Columns that are no metric; an axis that is free to choose its name must not take theirs."""
+NO_DEFENSE = "none"
+"""Type of the defense of models that nobody defended."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Results:
     history: "pd.DataFrame"
     """``history.csv``: one row per model and epoch, judged on the validation split."""
     published: tuple[PublishedPoint, ...]
+    pictures: tuple[Picture, ...] = ()
+    """What the study's triggers do to images."""
 
     @cached_property
     def trials(self) -> "pd.DataFrame":
@@ -42,8 +49,34 @@ class Results:
 
     @cached_property
     def victims(self) -> "pd.DataFrame":
-        """Finished victims: poisoned, not defended."""
+        """Finished victims of defended trials: poisoned, not defended."""
         return self.models[(self.models["role"] == "victim") & (self.models["status"] == "done")]
+
+    @cached_property
+    def is_defended(self) -> "pd.Series[bool]":
+        """Whether each finished trial ends with a defense; a study of attacks has trials that end with the victim."""
+        if "defense_type" not in self.trials.columns:
+            return self.trials["role"] == "trial"
+        return self.trials["defense_type"] != NO_DEFENSE
+
+    @property
+    def has_defense(self) -> bool:
+        """Whether any trial defends its model."""
+        return bool(self.is_defended.any()) if len(self.trials) else self.study.settings.get("defense") is not None
+
+    @property
+    def epoch_label(self) -> str:
+        """What the epochs of the trials' histories are counted in."""
+        if not self.has_defense:
+            return "epoch of the attack"
+        return "epoch of the defense" if self.is_defended.all() else "epoch of the last stage"
+
+    @property
+    def undefended(self) -> "pd.DataFrame":
+        """Every finished model that is poisoned and not defended."""
+        import pandas as pd
+
+        return pd.concat([self.victims, self.trials[~self.is_defended]])
 
     @property
     def axis(self) -> Axis | None:
@@ -103,7 +136,8 @@ def load(folder: Path) -> Results:
     """Read a study's folder; a half-finished one is as good as any.
 
     Raises:
-        ConfigError: If there is no study in the folder, or ``study.json`` does not describe one.
+        ConfigError: If there is no study in the folder, ``study.json`` does not describe one, or it names a picture
+            that lies elsewhere.
         DataError: If one of the CSV files is damaged, or does not fit the study.
     """
     study = read_study(folder / "study.json")
@@ -111,7 +145,8 @@ def load(folder: Path) -> Results:
     models = _read_csv(folder / "results.csv", study, ["role", "seed", "status", *metrics])
     history = _read_csv(folder / "history.csv", study, ["role", "seed", "epoch"])
     _check_models(folder / "results.csv", study, models)
-    return Results(folder, study, models, history, published_points(study.published))
+    pictures = read_pictures(folder, study.examples)
+    return Results(folder, study, models, history, published_points(study.published), pictures)
 
 
 def _read_csv(path: Path, study: Study, required: list[str]) -> "pd.DataFrame":

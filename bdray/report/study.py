@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +35,8 @@ class Axis:
     """Planned values; empty where a search chooses them."""
     names: dict[str, str] = Field(default_factory=dict)
     """Optional readable names by printed value, for example ``{"0": "FT"}``."""
+    variants: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """What the values stand for, where they are names for parts of the experiment."""
 
     @property
     def is_numeric(self) -> bool:
@@ -75,8 +78,24 @@ class Metric:
         return self.name.startswith(RATES)
 
     @property
+    def is_of_trigger(self) -> bool:
+        """Whether it judges the trigger alone: no model is asked, so all seeds give the same number."""
+        return self.name.startswith("trigger_")
+
+    @property
     def unit(self) -> str:
-        return " (%)" if self.is_rate else ""
+        """``%``, ``dB``, or nothing."""
+        return "%" if self.is_rate else "dB" if self.name == "trigger_psnr" else ""
+
+    @property
+    def heading(self) -> str:
+        """``PSNR (dB)``."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def digits(self) -> int:
+        """Printed decimals."""
+        return 1 if self.unit else 3
 
     @property
     def scale(self) -> float:
@@ -87,11 +106,27 @@ class Metric:
         """As printed: ``22.9`` for the rate 0.229; a missing value is a dash, never a zero."""
         if math.isnan(value):
             return DASH
-        return f"{value * self.scale:.{1 if self.is_rate else 3}f}"
+        return f"{value * self.scale:.{self.digits}f}"
+
+    def say_value(self, value: float) -> str:
+        """In a sentence: ``22.9%``, ``31.2 dB``, ``0.934``."""
+        return DASH if math.isnan(value) else self._with_unit(self.show(value))
+
+    def say(self, estimate: Estimate) -> str:
+        """In a sentence: ``22.9 ± 4.1%``."""
+        return self._with_unit(self.show_estimate(estimate)) if estimate.n else DASH
+
+    def _with_unit(self, text: str) -> str:
+        return f"{text} {self.unit}" if self.unit.isalpha() else f"{text}{self.unit}"
+
+    @property
+    def step_unit(self) -> str:
+        """Of a difference: percentages differ by points, not by percent."""
+        return " points" if self.is_rate else f" {self.unit}" if self.unit else ""
 
     def show_estimate(self, estimate: Estimate) -> str:
-        """``22.9 ± 4.1``, or just the value if there is no interval."""
-        if math.isnan(estimate.half_width):
+        """``22.9 ± 4.1``, or just the value if there is no interval, or nothing that it could be about."""
+        if math.isnan(estimate.half_width) or (self.is_of_trigger and estimate.half_width < 1e-9):
             return self.show(estimate.mean)
         return f"{self.show(estimate.mean)} ± {self.show(estimate.half_width)}"
 
@@ -102,6 +137,16 @@ class Failure:
 
     trial: str
     reason: str
+
+
+@component
+class Example:
+    """A picture of what one trigger does."""
+
+    label: str
+    """The axis value that chooses the trigger, or the trigger's type."""
+    file: str = Field(pattern=r"^examples/\w[\w.-]*\.png$")
+    """Place in the study's folder."""
 
 
 @component
@@ -120,7 +165,11 @@ class Study:
     compare: list[bool | int | float | str] = Field(default_factory=list, max_length=2)
     """The two values of a single axis whose difference the report spells out; by default the first and the last."""
     published: list[Published] = Field(default_factory=list)
+    goals: dict[str, float] = Field(default_factory=dict)
+    """What metrics should reach, rates as fractions: at least that much, or at most where less is better."""
     deviations: list[str] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
+    examples: list[Example] = Field(default_factory=list)
     settings: dict[str, Any] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
     planned_trials: int = Field(ge=0)
@@ -148,7 +197,23 @@ def read_study(path: Path) -> Study:
     for value in study.compare:
         if len(study.axes) != 1 or study.axes[0].level(value) not in study.axes[0].levels:
             raise ConfigError(f"{path}: compare: {value!r} is not a value of a single axis of the study.")
+    check_goals(study.goals, study.metrics, str(path))
     return study
+
+
+def check_goals(goals: Mapping[str, float], metrics: Sequence[Metric], source: str) -> None:
+    """Refuse goals that no number of the study can be held against.
+
+    Raises:
+        ConfigError: If a goal is set for something that the study does not look at, or a rate's is no fraction.
+    """
+    known = {metric.name: metric for metric in metrics}
+    for name, goal in goals.items():
+        if name not in known:
+            hint = config.did_you_mean(name, known)
+            raise ConfigError(f"{source}: goals.{name}: is none of the study's metrics. {hint}")
+        if known[name].is_rate and not 0 <= goal <= 1:
+            raise ConfigError(f"{source}: goals.{name}: {goal:g} is not a fraction from 0 to 1.")
 
 
 def show_level(level: Level) -> str:

@@ -2,9 +2,11 @@
 
 import html
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bdray.report.latex import escape
 from bdray.report.published import VICTIM
 from bdray.report.results import Point, Results
 from bdray.report.statistics import Estimate, estimate
@@ -15,7 +17,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 VICTIM_LABEL = "victim (no defense)"
+TRIAL_LABEL = {True: "defended", False: "victim"}
+"""What a trial's model is, by whether it was defended."""
 PUBLISHED = " published"
+NO_BREAK = "\u00a0"
 SINGLE_SEED = "Single seed, so without intervals."
 
 
@@ -57,7 +62,7 @@ class Summary:
         """Names of the printed columns; a metric that no paper printed has no column for it."""
         names = [axis.label for axis in self.axes] or ["model"]
         for index, metric in enumerate(self.metrics):
-            names.append(f"{metric.label}{metric.unit} {metric.arrow}")
+            names.append(f"{metric.heading} {metric.arrow}")
             if self._has_published(index):
                 names.append(f"{metric.label}{PUBLISHED}")
         return [*names, "seeds"]
@@ -81,6 +86,21 @@ class Summary:
                 record[f"{metric.name}_published"] = cell.published
             records.append(record)
         return pd.DataFrame(records)
+
+    def fit(self, width: int) -> "Summary":
+        """The same table with its first metrics only, as many as fit into so many characters; two at least."""
+        for count in range(len(self.metrics), min(2, len(self.metrics)), -1):
+            if (table := self._first(count)).width <= width:
+                return table
+        return self._first(2)
+
+    @property
+    def width(self) -> int:
+        """Characters of a line on a terminal, with two between columns; a heading may break before `published`."""
+        from rich.cells import cell_len
+
+        heads = [name.removesuffix(PUBLISHED) for name in self.header]
+        return sum(max(map(cell_len, column)) + 2 for column in zip(heads, *self.lines(), strict=True))
 
     def to_rich(self) -> "Table":
         """For the terminal."""
@@ -112,7 +132,8 @@ class Summary:
         """A ``<table>``; everything in it is escaped."""
         marks = [' class="published"' if name.endswith(PUBLISHED) else "" for name in self.header]
         head = "".join(
-            f'<th scope="col"{mark}>{html.escape(name)}</th>' for name, mark in zip(self.header, marks, strict=True)
+            f'<th scope="col"{mark}>{html.escape(re.sub(" (?=[↑↓])", NO_BREAK, name))}</th>'
+            for name, mark in zip(self.header, marks, strict=True)
         )
         body = ""
         for row, line in zip(self.rows, self.lines(), strict=True):
@@ -128,7 +149,7 @@ class Summary:
     def to_latex(self) -> str:
         """A ``table`` for a paper; needs the package booktabs."""
         columns = "l" * self._keys + "r" * (len(self.header) - self._keys)
-        lines = [" & ".join(map(_latex, line)) + r" \\" for line in self.lines()]
+        lines = [" & ".join(map(escape, line)) + r" \\" for line in self.lines()]
         victims = sum(row.is_victim for row in self.rows)
         if 0 < victims < len(lines):
             lines.insert(victims, r"\midrule")
@@ -136,10 +157,10 @@ class Summary:
             [
                 r"\begin{table}",
                 r"  \centering",
-                rf"  \caption{{{_latex(self.title)}. {_latex(self.caption)}}}",
+                rf"  \caption{{{escape(self.title)}. {escape(self.caption)}}}",
                 rf"  \begin{{tabular}}{{{columns}}}",
                 r"    \toprule",
-                "    " + " & ".join(map(_latex, self.header)) + r" \\",
+                "    " + " & ".join(map(escape, self.header)) + r" \\",
                 r"    \midrule",
                 *(f"    {line}" for line in lines),
                 r"    \bottomrule",
@@ -148,6 +169,14 @@ class Summary:
                 "",
             ]
         )
+
+    def _first(self, count: int) -> "Summary":
+        left_out = [metric.label for metric in self.metrics[count:]]
+        if not left_out:
+            return self
+        rows = tuple(replace(row, cells=row.cells[:count]) for row in self.rows)
+        caption = f"{self.caption} Too wide for this terminal: {', '.join(left_out)}; the report has them."
+        return replace(self, metrics=self.metrics[:count], rows=rows, caption=caption)
 
     @property
     def _keys(self) -> int:
@@ -195,7 +224,7 @@ def _row(results: Results, point: Point, *, is_victim: bool) -> Row:
     shown = [DASH if level is None else axis.show(level) for axis, level in zip(results.study.axes, point, strict=True)]
     if is_victim:
         shown = [VICTIM_LABEL if shown[:1] in ([], [DASH]) else f"{shown[0]}, {VICTIM_LABEL}", *shown[1:]]
-    return Row(point, tuple(shown) or ("defended",), len(models), tuple(cells), is_victim)
+    return Row(point, tuple(shown) or (TRIAL_LABEL[results.has_defense],), len(models), tuple(cells), is_victim)
 
 
 def _caption(rows: list[Row]) -> str:
@@ -203,28 +232,3 @@ def _caption(rows: list[Row]) -> str:
     if any(row.seeds == 1 for row in rows):
         return f"{caption} A single seed has no interval." if any(row.seeds > 1 for row in rows) else SINGLE_SEED
     return caption
-
-
-LATEX = {
-    "\\": r"\textbackslash{}",
-    **{mark: rf"\{mark}" for mark in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "–": "--",
-    "−": "$-$",
-    "↓": r"$\downarrow$",
-    "↑": r"$\uparrow$",
-    **{
-        letter: rf"$\{name}$"
-        for letter, name in zip("αβγλτρ", ("alpha", "beta", "gamma", "lambda", "tau", "rho"), strict=True)
-    },
-    **{digit: f"$_{index}$" for index, digit in enumerate("₀₁₂₃₄₅₆₇₈₉")},
-    "⁺": "$^+$",
-    "⁻": "$^-$",
-}
-"""What LaTeX's text mode cannot print as it is."""
-
-
-def _latex(text: str) -> str:
-    return "".join(LATEX.get(letter, letter) for letter in text)

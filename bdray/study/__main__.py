@@ -111,11 +111,11 @@ def _run(loaded: LoadedStudy, console: Console) -> int:
 
     outcome = runner.run(loaded, console, lambda known: _say_plan(loaded, known, console))
     built = outcome.report
-    console.print(built.summary.to_rich())
+    console.print(built.summary.fit(console.width).to_rich())
     console.print(built.finding, highlight=False)
     console.print()
     for path in built.files:
-        if path.name in ("report.html", "figure.png", "table.csv"):
+        if path.name in ("report.html", "figure.png", "examples.png", "table.csv"):
             console.print(f"{path.stem:>8}  {_short(path)}", highlight=False, soft_wrap=True)
     console.print(f"{'MLflow':>8}  {outcome.ui_command}", highlight=False, soft_wrap=True, markup=False)
     if outcome.pending:

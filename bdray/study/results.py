@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from bdray import config
-from bdray.pipeline.store import Manifest
+from bdray.pipeline.store import Manifest, Store
 from bdray.report import study as study_file
+from bdray.report.results import NO_DEFENSE
+from bdray.study.examples import FOLDER as EXAMPLES_FOLDER
+from bdray.study.examples import Examples
 from bdray.study.plan import Result
 from bdray.study.spec import AFTER_VICTIM, LoadedStudy, Trial
 
@@ -32,6 +35,8 @@ class ResultsFolder:
 
     folder: Path
     loaded: LoadedStudy
+    store: Store
+    """Where the results came from; it has the pictures of the triggers."""
     planned_trials: int
     tracking: Mapping[str, str] = field(default_factory=dict)
     """How to open the tracker, for the report."""
@@ -41,11 +46,15 @@ class ResultsFolder:
     _history: dict[tuple[Any, ...], list[Row]] = field(default_factory=dict)
     _manifests: dict[str, Manifest] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._examples = Examples(self.folder, self.loaded, self.store)
+
     def add_victim(self, trial: Trial, result: Result) -> None:
         """Note a victim's own numbers, once: the row without a defense, at the axes that the victim depends on."""
         loaded = self.loaded
         point = {path: "" if loaded.turns(path) <= AFTER_VICTIM else value for path, value in trial.point.items()}
-        self._add(result, point, "none", "victim")
+        self._add(result, point, NO_DEFENSE, "victim")
+        self._examples.add(trial, result)
 
     def add_traceback(self, label: str, traceback: str) -> None:
         """Append to ``errors.log``."""
@@ -56,12 +65,14 @@ class ResultsFolder:
     def add_trial(self, trial: Trial, result: Result) -> None:
         """Note a finished trial."""
         defense = trial.experiment.defense
-        self._add(result, dict(trial.point), defense.type if defense else "none", "trial")
+        self._add(result, dict(trial.point), defense.type if defense else NO_DEFENSE, "trial")
+        self._examples.add(trial, result)
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files of the folder that reports are made from."""
-        return tuple(self.folder / name for name in ("study.json", "results.csv", "history.csv"))
+        """What reports are made from: three files and, if there are any, the folder of pictures."""
+        paths = [self.folder / name for name in ("study.json", "results.csv", "history.csv", EXAMPLES_FOLDER)]
+        return tuple(path for path in paths if path.name != EXAMPLES_FOLDER or path.is_dir())
 
     def write(self) -> None:
         """Bring the files up to date."""
@@ -93,8 +104,8 @@ class ResultsFolder:
         self._rows[identity] = {
             **common,
             "status": "done",
-            "attack": trigger,
-            "defense": defense,
+            "trigger_type": trigger,
+            "defense_type": defense,
             **result.metrics,
             "train_seconds": seconds,
         }
@@ -107,7 +118,13 @@ class ResultsFolder:
     def _study(self) -> Row:
         study = self.loaded.study
         axes = [
-            study_file.Axis(field=path, label=axis.name(path), values=list(axis.choices), names=dict(axis.names))
+            study_file.Axis(
+                field=path,
+                label=axis.name(path),
+                values=list(axis.choices),
+                names=dict(axis.names),
+                variants=dict(axis.variants or {}),
+            )
             for path, axis in study.axes.items()
         ]
         written = study_file.Study(
@@ -122,7 +139,10 @@ class ResultsFolder:
             metrics=list(study.metrics),
             compare=list(study.compare),
             published=list(study.published),
+            goals=dict(study.goals),
             deviations=list(study.deviations),
+            notes=list(study.notes),
+            examples=self._examples.listing(),
             settings=self.loaded.base,
             provenance=_provenance(list(self._manifests.values())),
             planned_trials=self.planned_trials,

@@ -51,7 +51,7 @@ def run(loaded: LoadedStudy, console: Console, say_plan: Callable[[Plan], None])
     say_plan(known)
     with _tracker(loaded, folder, needs_ray=bool(known.missing) or not known.jobs) as tracker:
         links = {"uri": tracker.shown_uri, "command": tracker.ui_command()}
-        results = ResultsFolder(folder, loaded, study.search.planned(study.axes) * len(study.seeds), links)
+        results = ResultsFolder(folder, loaded, store, study.search.planned(study.axes) * len(study.seeds), links)
         results.write()
         with progress(console, list(known.missing), loaded.runtime.expected_slots) as screen:
             observer = Observer(loaded, screen, tracker, results)

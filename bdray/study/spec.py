@@ -13,7 +13,8 @@ from bdray.exceptions import ConfigError
 from bdray.pipeline.experiment import Experiment
 from bdray.registry import component
 from bdray.report.published import Published, published_points
-from bdray.report.study import Metric
+from bdray.report.results import COLUMNS
+from bdray.report.study import Metric, check_goals
 from bdray.study.runtime import Runtime
 from bdray.study.search.base import Search
 from bdray.study.search.grid import Grid
@@ -53,8 +54,13 @@ class Study:
     """Two values of the axis whose difference the report spells out; by default the first and the last."""
     published: tuple[Published, ...] = ()
     """Which published numbers to show beside the measured ones (see ``bdray.report.published``)."""
+    goals: dict[str, float] = Field(default_factory=dict)
+    """What metrics should reach, by name and rates as fractions: at least that much, or at most where the metric's own
+    goal is ``min``. The report says which points do, and by how much the others miss."""
     deviations: tuple[str, ...] = ()
     """Where the setting departs from the paper's, in plain words."""
+    notes: tuple[str, ...] = ()
+    """What else a reader should know, such as what was tried, in plain words."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +180,7 @@ def load(
     if base is not None:
         tree["base"] = base
     study = config.build(Study, tree, str(known[name]))
-    experiment = config.merge(_base(folder, study.base, str(known[name])), study.experiment, Experiment)
+    experiment = config.merge(base_tree(folder, study.base, str(known[name])), study.experiment, Experiment)
     changes = {key: value for key, value in above.items() if key in parts[Experiment]}
     experiment = config.merge(experiment, changes, Experiment)
     settings = config.merge(runtime or {}, {key: value for key, value in above.items() if key in parts[Runtime]})
@@ -186,8 +192,18 @@ def load(
     return loaded
 
 
-def _base(folder: Path, name: str, source: str, above: tuple[str, ...] = ()) -> Tree:
-    """A base experiment; it may name a base of its own. ``above`` holds the bases that led here."""
+def base_tree(folder: Path, name: str, source: str, above: tuple[str, ...] = ()) -> Tree:
+    """A base experiment as a tree of fields; it may name a base of its own.
+
+    Args:
+        folder: The studies.
+        name: Of a file in ``base``.
+        source: What names it, for messages.
+        above: Bases that led here.
+
+    Raises:
+        ConfigError: If there is no such base, or if it leads back to itself.
+    """
     known = {
         path.relative_to(folder / "base").with_suffix("").as_posix(): path for path in (folder / "base").rglob("*.yaml")
     }
@@ -201,7 +217,7 @@ def _base(folder: Path, name: str, source: str, above: tuple[str, ...] = ()) -> 
     below = tree.pop("base", None)
     if below is None:
         return tree
-    return config.merge(_base(folder, str(below), str(known[name]), (*above, name)), tree, Experiment)
+    return config.merge(base_tree(folder, str(below), str(known[name]), (*above, name)), tree, Experiment)
 
 
 def _check(loaded: LoadedStudy) -> None:
@@ -211,6 +227,9 @@ def _check(loaded: LoadedStudy) -> None:
         raise ConfigError("training.gpus_per_worker: a fraction of a GPU needs training.num_workers=1.")
     if "seed" in study.axes:
         raise ConfigError("axes.seed: would be overwritten, for every point runs with each of the seeds. Use seeds.")
+    for path in study.axes:
+        if path in COLUMNS:
+            raise ConfigError(f"axes.{path}: the results have a column of that name. Give the axis another one.")
     if len(set(study.seeds)) != len(study.seeds):
         raise ConfigError(f"seeds: every seed must be given once, not {list(study.seeds)}.")
     # Now what the report would refuse in the end.
@@ -221,6 +240,7 @@ def _check(loaded: LoadedStudy) -> None:
                 f"{loaded.source}: compare: {value!r} is not a value of a single axis of the study. "
                 "Give two of its values, or [] for the first and the last."
             )
+    check_goals(study.goals, study.metrics, loaded.source)
     published_points(study.published)
 
 

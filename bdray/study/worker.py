@@ -80,8 +80,9 @@ def run_job(
 def rebuild(told: Mapping[str, Any]) -> Job:
     """The job that a payload describes."""
     experiment = config.build(Experiment, told["experiment"], "trial")
-    makers: dict[str, Callable[[Experiment], stages.TrainingStage]] = {
+    makers: dict[str, Callable[[Experiment], stages.EpochStage]] = {
         "pretrain": stages.Pretrain,
+        "trigger": stages.LearnTrigger,
         "victim": stages.PoisonVictim,
         "defend": stages.Defend,
     }

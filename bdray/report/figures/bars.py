@@ -8,7 +8,7 @@ from bdray.report.figures.colors import INK, MEASURED, MEASURED_BAR, PUBLISHED, 
 from bdray.report.results import Point, Results
 from bdray.report.statistics import estimate
 from bdray.report.study import Metric
-from bdray.report.tables import VICTIM_LABEL
+from bdray.report.tables import TRIAL_LABEL, VICTIM_LABEL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +47,7 @@ class Bars:
         values = [value * self.metric.scale for value in models[self.metric.name] if not math.isnan(value)]
         result = estimate(values)
         color = VICTIM[0] if is_victim else MEASURED[0]
-        name = self.results.show(point) or ("" if is_victim else "defended")
+        name = self.results.show(point) or ("" if is_victim else TRIAL_LABEL[self.results.has_defense])
         name = ", ".join(filter(None, [VICTIM_LABEL if is_victim else "", name]))
         axes.text(0, row - 0.3, name, fontsize=8.5, color=INK[0], va="center")
         text = self.metric.show_estimate(estimate(list(models[self.metric.name])))

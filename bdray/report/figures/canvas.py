@@ -42,7 +42,7 @@ def compose(panels: Sequence[Panel], *, lettered: bool = True) -> "Figure":
     from matplotlib.figure import Figure
 
     height = max(panel.height for panel in panels)
-    with _style():
+    with style():
         figure = Figure(figsize=(WIDTH * len(panels), height))
         FigureCanvasAgg(figure)
         for index, panel in enumerate(panels):
@@ -59,7 +59,7 @@ def save(figure: "Figure", folder: Path, name: str) -> list[Path]:
     """Write ``name.png``, ``name.svg`` and ``name.pdf``; the same figure gives the same bytes."""
     paths = [folder / f"{name}.{kind}" for kind in FORMATS]
     undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    with _style():
+    with style():
         for path, kind in zip(paths, FORMATS, strict=True):
             figure.savefig(path, format=kind, dpi=200, facecolor="white", metadata=undated[kind])
     return paths
@@ -68,7 +68,7 @@ def save(figure: "Figure", folder: Path, name: str) -> list[Path]:
 def to_svg(figure: "Figure", prefix: str) -> str:
     """An ``<svg>`` element to put into a page: transparent, without external references, its ids prefixed."""
     buffer = StringIO()
-    with _style():
+    with style():
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     svg = text[text.index("<svg") :]
@@ -89,7 +89,7 @@ def limit_rate(axes: "Axes") -> None:
 def _title(axes: "Axes", metric: Metric, letter: str) -> None:
     words = re.sub(r"_top\d+$", "", metric.name).replace("_", " ")
     goal = "lower is better" if metric.goal == "min" else "higher is better"
-    unit = " in %" if metric.is_rate else ""
+    unit = f" in {metric.unit}" if metric.unit else ""
     position = axes.get_position()
     figure = axes.get_figure(root=True)
     if figure is None:
@@ -102,7 +102,8 @@ def _title(axes: "Axes", metric: Metric, letter: str) -> None:
     figure.text(left, position.y1 + 0.19 * inch, f"{metric.label}{unit}, {goal}", fontsize=8.5, color=MUTED[0])
 
 
-def _style() -> AbstractContextManager[None]:
+def style() -> AbstractContextManager[None]:
+    """Fonts, colors and lines of all figures."""
     from matplotlib import rc_context
 
     return rc_context(

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FONT_SIZE = 8.5
-MAX_CHARACTERS = 24
+MAX_CHARACTERS = 19
 """What fits beside a panel; longer names are broken."""
 LINE_HEIGHT = 1.32
 """Of the font size, with the space to the next label."""

@@ -1,4 +1,4 @@
-"""A metric by epoch of the defense, one line per point, on the validation split."""
+"""A metric by epoch of the trials' last stage, one line per point, on the validation split."""
 
 import math
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from bdray.report.figures.labels import Label, label_ends
 from bdray.report.results import Results
 from bdray.report.statistics import estimate
 from bdray.report.study import Metric
+from bdray.report.tables import TRIAL_LABEL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,9 +33,9 @@ class Learning:
         history = self.results.history
         if self.metric.name not in history.columns:
             return {}
-        defended = history[history["role"] == "trial"]
-        points = {self.results.show(point): self.results.at(defended, point) for point in self.results.points()}
-        lines = {name or "defended": self._line(rows) for name, rows in points.items()}
+        trials = history[history["role"] == "trial"]
+        points = {self.results.show(point): self.results.at(trials, point) for point in self.results.points()}
+        lines = {name or TRIAL_LABEL[self.results.has_defense]: self._line(rows) for name, rows in points.items()}
         return {name: line for name, line in lines.items() if line[0]}
 
     def draw(self, axes: "Axes") -> None:
@@ -50,7 +51,7 @@ class Learning:
         axes.set_xlim(epochs[0] - 0.15, epochs[-1] + 0.15)
         if len(epochs) <= 12:
             axes.set_xticks(epochs, [f"{epoch:g}" for epoch in epochs])
-        axes.set_xlabel("epoch of the defense", fontsize=9, labelpad=2)
+        axes.set_xlabel(self.results.epoch_label, fontsize=9, labelpad=2)
         label_ends(axes, labels)
 
     def _line(self, rows: "pd.DataFrame") -> Line:

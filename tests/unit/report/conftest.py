@@ -92,8 +92,8 @@ def model(role: str, seed: int, level: float | str | None, asr: float, ca: float
         "seed": seed,
         "status": "done",
         FIELD: "" if level is None else level,
-        "attack": "badnet",
-        "defense": "" if role == "victim" else "cleanclip",
+        "trigger_type": "badnet",
+        "defense_type": "none" if role == "victim" else "cleanclip",
     }
     for k in (1, 3, 5, 10):
         row[f"clean_accuracy_top{k}"] = ca if k == 1 else min(1.0, ca + 0.01 * k)
@@ -159,6 +159,52 @@ def write_study(
                 writer.writeheader()
                 writer.writerows(rows)
     return folder
+
+
+ATTACKS: dict[str, Any] = {
+    "title": "All attacks",
+    "axes": [{"field": "attack", "label": "attack", "values": ["BadNet", "SIG", "WaNet"]}],
+    "seeds": [0, 1],
+    "metrics": [
+        {"name": "attack_success_rate_top1", "label": "ASR@1", "goal": "max"},
+        {"name": "clean_accuracy_top1", "label": "CA@1", "goal": "max"},
+        *({"name": f"attack_success_rate_top{k}", "label": f"ASR@{k}", "goal": "max"} for k in (3, 5, 10)),
+        {"name": "embedding_distance", "label": "distance", "goal": "max"},
+        {"name": "trigger_psnr", "label": "PSNR", "goal": "max"},
+        {"name": "trigger_ssim", "label": "SSIM", "goal": "max"},
+        {"name": "trigger_linf", "label": "L∞", "goal": "min"},
+    ],
+    "compare": [],
+    "published": [],
+    "planned_trials": 6,
+    "examples": [{"label": "BadNet", "file": "examples/badnet-0.png"}, {"label": "SIG", "file": "examples/sig-0.png"}],
+}
+
+
+def attacked(attack: str, seed: int, asr: float, ca: float = 0.9) -> dict[str, Any]:
+    """A row of a study that defends nothing."""
+    row = model("trial", seed, None, asr, ca, trigger_psnr=21.234, trigger_ssim=0.91249, trigger_linf=0.5)
+    del row[FIELD]
+    return row | {"key": f"{attack}-{seed}", "attack": attack, "defense_type": "none"}
+
+
+@pytest.fixture
+def overview(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a study of attacks without a defense, with a picture of one of them; takes ASR by attack and seed."""
+
+    def write(asr: dict[str, list[float]] | None = None, **study: Any) -> Path:
+        from PIL import Image
+
+        rates = {"BadNet": [0.98, 1.0], "SIG": [0.5, 0.6], "WaNet": [0.7, 0.9]} if asr is None else asr
+        rows = [attacked(name, seed, rate) for name, seeds in rates.items() for seed, rate in enumerate(seeds)]
+        columns = ("key", "role", "seed", "attack", "clean_accuracy_top1", "attack_success_rate_top1")
+        history = [{name: row[name] for name in columns} | {"epoch": epoch} for row in rows for epoch in (1, 2)]
+        folder = write_study(tmp_path / "overview", ATTACKS | study, rows, history)
+        (folder / "examples").mkdir()
+        Image.new("RGB", (24, 12), "gray").save(folder / "examples" / "badnet-0.png")
+        return folder
+
+    return write
 
 
 @pytest.fixture

@@ -3,9 +3,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bdray.report import figures
+from bdray.report.examples import Picture
 from bdray.report.figures.bars import Bars
 from bdray.report.figures.curve import Curve, Scale
 from bdray.report.figures.labels import spread
@@ -92,3 +94,25 @@ def test_metric_without_any_value(write: Write, model_row: Row) -> None:
     panels = figures.result_panels(load(write(study | {"axes": axes}, [row], [])))
     # an empty panel, not a crash
     assert len(figures.compose(panels).axes) == 2
+
+
+def test_every_picture_is_drawn_with_its_name() -> None:
+    pixels = np.zeros((12, 24, 3), np.uint8)
+    pictures = [Picture(name, "", None if name == "lost" else pixels) for name in ("A", "B", "lost", "C")]
+    figure = figures.compose_pictures(pictures)
+    written = [text.get_text() for text in figure.texts]
+    # those that there are; rows are named at the left of each line
+    assert len(figure.axes) == 3
+    assert [text for text in written if len(text) == 1] == ["A", "B", "C"]
+    assert written.count("difference ×10") == 2
+    boxes = [axes.get_position() for axes in figure.axes]
+    # nothing is drawn over anything, or outside
+    assert all(0 < box.x0 < box.x1 < 1 and 0 < box.y0 < box.y1 < 1 for box in boxes)
+    assert boxes[0].x1 < boxes[1].x0
+    assert boxes[0].y0 > boxes[2].y1
+
+
+def test_epochs_are_those_of_the_last_stage(overview: Callable[..., Path], write: Write) -> None:
+    # of the attack, where there is no defense
+    assert load(overview()).epoch_label == "epoch of the attack"
+    assert load(write()).epoch_label == "epoch of the defense"

@@ -58,3 +58,37 @@ def test_nothing_finished(write: Write) -> None:
     assert describe(load(write(models=[], history=[]))) == [
         "No trial has finished yet, so there is nothing to conclude."
     ]
+
+
+def test_names_are_ranked(overview: Callable[..., Path]) -> None:
+    text = " ".join(describe(load(overview())))
+    # the best and the worst, not the first and the last, and nothing about a defense that there is not
+    assert "ASR@1 is highest for BadNet (99.0 ± 12.7%) and lowest for SIG (55.0 ± 63.5%)." in text
+    assert "CA@1 is 90.0% for all of them." in text
+    assert "defen" not in text
+    assert "difference" not in text
+
+
+def test_names_that_agree_share_their_place(overview: Callable[..., Path]) -> None:
+    text = " ".join(describe(load(overview({"BadNet": [1.0, 1.0], "SIG": [0.1, 0.3], "WaNet": [1.0, 0.9999]}))))
+    # as printed, so without an interval that only one of them has
+    assert "ASR@1 is highest for BadNet and WaNet (100.0%) and lowest for SIG (20.0 ± 127.1%)." in text
+
+
+def test_one_name_is_not_ranked(overview: Callable[..., Path]) -> None:
+    text = " ".join(describe(load(overview({"WaNet": [0.5, 0.5]}))))
+    # half-finished, and no best without a second
+    assert text == "This is a half-finished study: 2 of 6 trials are done."
+
+
+def test_names_that_the_study_compares_are_not_ranked(overview: Callable[..., Path]) -> None:
+    text = " ".join(describe(load(overview(compare=["SIG", "WaNet"]))))
+    # its author asked for these two
+    assert "ASR@1 is 55.0 ± 63.5% at SIG and 80.0 ± 127.1% at WaNet: a difference of +25.0 points" in text
+    assert "highest" not in text
+
+
+def test_goals_are_part_of_the_finding(overview: Callable[..., Path]) -> None:
+    paragraphs = describe(load(overview(goals={"attack_success_rate_top1": 0.9})))
+    # in a paragraph of their own
+    assert paragraphs[-1].startswith("The goal for the mean over seeds is ASR@1 of at least 90.0%. BadNet reaches it.")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from bdray.report import Report, build, figures, html
 from bdray.report.results import load
@@ -80,6 +81,8 @@ def test_everything_untrusted_is_escaped(write: Write) -> None:
                 {"name": "clean_accuracy_top1", "label": evil, "goal": "max"},
             ],
             "deviations": [evil],
+            "notes": [evil],
+            "examples": [{"label": evil, "file": "examples/none.png"}],
             "settings": {evil: {"type": evil, "caption": evil, "list": [evil]}},
             "provenance": {"host": evil, "versions": {evil: evil}},
             "failures": [{"trial": evil, "reason": evil}],
@@ -90,7 +93,7 @@ def test_everything_untrusted_is_escaped(write: Write) -> None:
     # nothing of it is markup, in the page or in its figures
     assert "<script" not in text
     assert "<img" not in text
-    assert text.count("&lt;script&gt;") >= 15
+    assert text.count("&lt;script&gt;") >= 17
 
 
 def test_half_finished_report_lists_what_is_missing(write: Write, models: Rows) -> None:
@@ -125,3 +128,85 @@ def test_definitions_and_provenance(full_page: str) -> None:
 def test_any_settings_are_shown(write: Write, settings: dict[str, Any]) -> None:
     # settings are whatever the experiment was
     assert "Settings of the experiment" in page(write({"settings": settings}))
+
+
+def test_pictures_are_inside_the_page(overview: Callable[..., Path]) -> None:
+    text = page(overview())
+    (image,) = re.findall(r"<img[^>]*>", text)
+    # embedded, allowed by the policy, described for those who cannot see it, enlarged by a whole number
+    assert 'src="data:image/png;base64,' in image
+    assert "img-src data:" in text
+    assert 'alt="BadNet: 6 test images' in image
+    assert 'width="384" height="192" class="enlarged"' in image
+    # its rows are named
+    assert all(f"<li>{name}</li>" in text for name in ("clean", "triggered", "difference ×10"))
+    # one that is missing is said to be
+    assert "examples/sig-0.png</code> cannot be read" in text
+
+
+def test_large_pictures_keep_their_size(overview: Callable[..., Path]) -> None:
+    folder = overview()
+    Image.new("RGB", (1344, 672)).save(folder / "examples" / "badnet-0.png")
+    (image,) = re.findall(r"<img[^>]*>", page(folder))
+    # photographs are neither enlarged nor drawn in hard pixels
+    assert 'width="1344" height="672" alt' in image
+
+
+def test_a_study_of_attacks_speaks_of_no_defense(overview: Callable[..., Path]) -> None:
+    text = page(overview())
+    body = text[text.index("<body>") : text.index("Settings of the experiment")]
+    # no trial was defended, so no table, figure or note says so
+    assert "defended" not in body
+    assert "the defense" not in body
+    assert "before any defense" not in body
+    assert body.count("<td>victim</td>") == 6
+    # learning curves are those of the attack, and chance is that of its models
+    assert "by epoch of the attack" in body
+    assert "<dd>0.4% of clean test images are taken for the target by the victims" in body
+
+
+def test_a_study_may_defend_some_of_its_models(write: Write, models: Rows) -> None:
+    field = "defense.in_modal_weight"
+    rows = [row | {"defense_type": "none" if row[field] == 0 else "cleanclip"} for row in models if row[field] != ""]
+    results = load(write(models=rows))
+    text = page(results.folder)
+    # each model is called what it is, and chance is that of those without a defense
+    assert (text.count("<td>victim</td>"), text.count("<td>defended</td>")) == (3, 15)
+    assert len(results.undefended) == 3
+    assert results.epoch_label == "epoch of the last stage"
+    assert "<dt>Chance</dt>" in text
+
+
+def test_every_metric_has_one_column_and_its_meaning(overview: Callable[..., Path]) -> None:
+    text = page(overview())
+    header = text[text.index("Every model") :]
+    # embedding distance is the study's own metric here, so not shown twice
+    assert header.count('<th scope="col">distance</th>') == 1
+    assert '<th scope="col">embedding distance</th>' not in header
+    # the visibility of triggers is explained
+    assert "<dt>PSNR, SSIM, L∞</dt>" in text
+
+
+def test_notes_and_variants_are_shown(overview: Callable[..., Path], full_page: str) -> None:
+    variants = {"SIG": {"attack": {"trigger": {"type": "sig", "delta": 0.16}}}}
+    axis = {"field": "attack", "label": "attack", "values": ["BadNet", "SIG", "WaNet"], "variants": variants}
+    text = page(overview(notes=["Tried delta 0.08 first."], axes=[axis]))
+    # what was tried, and what a name stands for
+    assert "<h2>Notes</h2>" in text
+    assert "<li>Tried delta 0.08 first.</li>" in text
+    assert '<span class="key">delta</span> <code>0.16</code>' in text
+    # no heading without a note
+    assert "<h2>Notes</h2>" not in full_page
+
+
+def test_the_pictures_are_a_figure_too(overview: Callable[..., Path]) -> None:
+    report = build(overview())
+    # among the files, in each format
+    assert {f"examples.{kind}" for kind in ("png", "svg", "pdf")} <= {path.name for path in report.files}
+
+
+def test_no_figure_of_no_picture(overview: Callable[..., Path]) -> None:
+    folder = overview()
+    (folder / "examples" / "badnet-0.png").unlink()
+    # the page says that both are missing, and nothing fails
+    assert not any(path.name.startswith("examples") for path in build(folder).files)

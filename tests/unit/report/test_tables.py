@@ -89,3 +89,46 @@ def test_missing_metric_of_one_seed_shows_its_count(write: Write, models: list[d
     assert line[0] == "1"
     assert line[3].endswith("(n = 2)")
     assert line[5] == "3"
+
+
+def test_units_and_decimals(overview: Callable[..., Path]) -> None:
+    summary = summarize(load(overview()))
+    printed = dict(zip(summary.header, summary.lines()[0], strict=True))
+    # decibels with one decimal, the rest with three; the trigger is the same for all seeds, so it has no interval
+    assert {name: printed[name] for name in ("PSNR (dB) ↑", "SSIM ↑", "L∞ ↓")} == {
+        "PSNR (dB) ↑": "21.2",
+        "SSIM ↑": "0.912",
+        "L∞ ↓": "0.500",
+    }
+    assert printed["ASR@1 (%) ↑"] == "99.0 ± 12.7"
+    # a study of attacks has no row for a victim beside its trials
+    assert [line[0] for line in summary.lines()] == ["BadNet", "SIG", "WaNet"]
+    # LaTeX has all metrics
+    assert r"SSIM $\uparrow$ & L$\infty$ $\downarrow$ & seeds \\" in summary.to_latex()
+
+
+@pytest.mark.parametrize(("width", "count"), [(20, 2), (60, 3), (80, 4), (300, 9)])
+def test_terminal_shows_the_metrics_that_fit(overview: Callable[..., Path], width: int, count: int) -> None:
+    summary = summarize(load(overview()))
+    narrow = summary.fit(width)
+    # the first ones, two at least, and the rest by name
+    assert narrow.metrics == summary.metrics[:count]
+    assert all(metric.label in narrow.caption for metric in summary.metrics[count:])
+    console = Console(width=max(width, 60), file=StringIO())
+    console.print(narrow.to_rich())
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    # no name, number or heading is broken
+    assert "seeds" in lines[1]
+    assert [line.split()[0] for line in lines[3:6]] == ["BadNet", "SIG", "WaNet"]
+    # what fits needs no remark
+    assert ("Too wide" in narrow.caption) == (count < 9)
+
+
+def test_the_model_of_a_study_without_axes(write: Write, model_row: Row) -> None:
+    study = {"axes": [], "compare": [], "published": [], "planned_trials": 1, "seeds": [0]}
+    names = []
+    for defense in ("none", "cleanclip"):
+        row = model_row("trial", 0, None, 0.5, 0.9, defense_type=defense)
+        names.append(summarize(load(write(study, [row], []))).lines()[0][0])
+    # is called what it is
+    assert names == ["victim", "defended"]

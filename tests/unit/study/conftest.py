@@ -74,8 +74,8 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def compute(store: Store) -> Callable[..., None]:
-    """Puts a result into the store, as a worker does."""
+def compute(store: Store, tmp_path: Path) -> Callable[..., None]:
+    """Puts a result into the store, as a worker does; its picture says which trigger it shows."""
 
     def put(job: Job, **metrics: float) -> None:
         history = [{"epoch": epoch + 1.0, "loss": 2.0 - epoch, "train_seconds": 0.5} for epoch in range(job.epochs)]
@@ -83,6 +83,8 @@ def compute(store: Store) -> Callable[..., None]:
         made |= {"started": 1e9, "seconds": 2.0, "history": history}
         store.save(job.stage.name, job.key, {**made, "metrics": history[-1]}, {})
         if job.evaluation is not None:
-            store.save("evaluate", job.evaluation.key, {"metrics": METRICS | metrics}, {})
+            picture = tmp_path / "examples.png"
+            picture.write_text(job.stage.experiment.attack.trigger.type, encoding="utf-8")
+            store.save("evaluate", job.evaluation.key, {"metrics": METRICS | metrics}, {picture.name: picture})
 
     return put

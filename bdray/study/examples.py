@@ -1,0 +1,100 @@
+"""Pictures of what the study's triggers do, from the store into the folder of results."""
+
+import os
+import re
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bdray import config
+from bdray.exceptions import StoreError
+from bdray.pipeline.stages.evaluate import EXAMPLES, Evaluate
+from bdray.pipeline.stages.trigger import trigger_stage
+from bdray.pipeline.store import Store
+from bdray.report import study as study_file
+from bdray.study.plan import Result
+from bdray.study.space import Axis, Point, show
+from bdray.study.spec import AFTER_VICTIM, LoadedStudy, Trial
+
+FOLDER = "examples"
+"""Of the pictures, in the folder of results."""
+AFTER_TRIGGER = {"victim", *AFTER_VICTIM}
+"""Parts of an experiment that no trigger depends on."""
+
+
+@dataclass
+class Examples:
+    """One picture for every distinct trigger, whichever of its evaluations comes first: they all drew the same."""
+
+    folder: Path
+    """The folder of results."""
+    loaded: LoadedStudy
+    store: Store
+    _triggers: dict[str, str] = field(default_factory=dict)
+    """Type of the trigger by name of the picture."""
+    _points: dict[str, list[Point]] = field(default_factory=dict)
+    """Points whose attack has the trigger."""
+
+    def add(self, trial: Trial, result: Result) -> None:
+        """Note a finished trial or its victim; copy the picture if it shows a new trigger."""
+        evaluation = result.job.evaluation
+        if evaluation is None:
+            return
+        name = _name(evaluation)
+        if name not in self._triggers:
+            self._triggers[name] = trial.experiment.attack.trigger.type
+            self._copy(evaluation, name)
+        points = self._points.setdefault(name, [])
+        if trial.point not in points:
+            points.append(trial.point)
+
+    def listing(self) -> list[study_file.Example]:
+        """The pictures in the order of the axes, whatever became of their copies."""
+        axes = self.loaded.study.axes
+
+        def place(name: str) -> list[float]:
+            return min([axis.place(point[path]) for path, axis in axes.items()] for point in self._points[name])
+
+        return [
+            study_file.Example(label=self._label(name), file=f"{FOLDER}/{name}")
+            for name in sorted(self._triggers, key=lambda name: (place(name), name))
+        ]
+
+    def _label(self, name: str) -> str:
+        """The values that choose the trigger: of an axis whose other values have other triggers, or none so far."""
+        words = []
+        for path, axis in self.loaded.study.axes.items():
+            if self.loaded.turns(path) <= AFTER_TRIGGER:
+                continue
+            own = {point[path] for point in self._points[name]}
+            others = {point[path] for points in self._points.values() for point in points} | set(axis.choices)
+            if own != others:
+                words.append(_show(path, axis, sorted(own, key=axis.place)))
+        return "; ".join(words) or self._triggers[name]
+
+    def _copy(self, evaluation: Evaluate, name: str) -> None:
+        try:
+            source = self.store.fetch(evaluation.name, evaluation.key, EXAMPLES)
+        except StoreError:  # a study ends with its numbers also without a picture; the report says that it is missing
+            return
+        path = self.folder / FOLDER / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        shutil.copyfile(source, partial)
+        os.replace(partial, path)
+
+
+def _name(evaluation: Evaluate) -> str:
+    """The same for all evaluations that draw the same: ``badnet-1f89bac7.png``."""
+    reads = evaluation.reads()
+    learned = [stage.key for stage in trigger_stage(evaluation.experiment)]
+    identity = config.fingerprint({"data": reads["data"], "trigger": reads["trigger"], "learned": learned})
+    kind = re.sub(r"\W", "_", evaluation.experiment.attack.trigger.type)
+    return f"{kind}-{identity[:8]}.png"
+
+
+def _show(path: str, axis: Axis, values: list[Any]) -> str:
+    """``BadNet``; values that are no names need the axis's: ``size = 4, 6``."""
+    shown = ", ".join(axis.names.get(show(value), show(value)) for value in values)
+    return shown if all(isinstance(value, str) for value in values) else f"{axis.name(path)} = {shown}"
