@@ -14,8 +14,8 @@ from bdray.pipeline.stages.trigger import trigger_stage
 from bdray.pipeline.store import Store
 from bdray.report import study as study_file
 from bdray.study.plan import Result
-from bdray.study.space import Axis, Point, show
-from bdray.study.spec import AFTER_VICTIM, LoadedStudy, Trial
+from bdray.study.space import AFTER_VICTIM, Axis, Point, show
+from bdray.study.spec import LoadedStudy, Trial
 
 FOLDER = "examples"
 """Of the pictures, in the folder of results."""

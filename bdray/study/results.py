@@ -14,10 +14,12 @@ from bdray import config
 from bdray.pipeline.store import Manifest, Store
 from bdray.report import study as study_file
 from bdray.report.results import NO_DEFENSE
+from bdray.report.study import DETECTION
 from bdray.study.examples import FOLDER as EXAMPLES_FOLDER
 from bdray.study.examples import Examples
 from bdray.study.plan import Result
-from bdray.study.spec import AFTER_VICTIM, LoadedStudy, Trial
+from bdray.study.space import AFTER_VICTIM
+from bdray.study.spec import LoadedStudy, Trial
 
 Row = dict[str, Any]
 HISTORY = ("loss", "clean_accuracy_top1", "attack_success_rate_top1", "train_seconds")
@@ -100,6 +102,7 @@ class ResultsFolder:
         stage = result.job.stage
         common: Row = {"role": role, "key": result.job.key, "seed": stage.experiment.seed, **point}
         trigger = stage.experiment.attack.trigger.type
+        found = {name: value for name, value in result.model["metrics"].items() if name.startswith(DETECTION)}
         seconds = sum(epoch.get("train_seconds", 0.0) for epoch in result.model["history"])
         self._rows[identity] = {
             **common,
@@ -107,6 +110,8 @@ class ResultsFolder:
             "trigger_type": trigger,
             "defense_type": defense,
             **result.metrics,
+            # The report asks for a column of every metric of the study, also before the first model that has it.
+            **{name: found.get(name, "") for name in (*self.loaded.objectives, *found) if name.startswith(DETECTION)},
             "train_seconds": seconds,
         }
         history = self._history[identity] = []
@@ -117,16 +122,6 @@ class ResultsFolder:
 
     def _study(self) -> Row:
         study = self.loaded.study
-        axes = [
-            study_file.Axis(
-                field=path,
-                label=axis.name(path),
-                values=list(axis.choices),
-                names=dict(axis.names),
-                variants=dict(axis.variants or {}),
-            )
-            for path, axis in study.axes.items()
-        ]
         written = study_file.Study(
             name=self.loaded.name,
             id=self.loaded.id,
@@ -134,7 +129,7 @@ class ResultsFolder:
             question=study.question,
             source=study.source,
             base=study.base,
-            axes=axes,
+            axes=self.loaded.described_axes,
             seeds=list(study.seeds),
             metrics=list(study.metrics),
             compare=list(study.compare),

@@ -7,7 +7,10 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from bdray.registry import component
+from bdray.report import study as study_file
 
+AFTER_VICTIM = {"defense", "evaluation"}
+"""Parts of an experiment that a victim does not depend on."""
 Point = Mapping[str, Any]
 """A value for each knob, by its dotted path in the experiment."""
 
@@ -58,6 +61,16 @@ class Axis:
         if self.variants is None:
             return {path.split(".")[0]}
         return {part for variant in self.variants.values() for part in variant}
+
+    def described(self, path: str) -> study_file.Axis:
+        """The knob at ``path`` as the report knows it."""
+        return study_file.Axis(
+            field=path,
+            label=self.name(path),
+            values=list(self.choices),
+            names=dict(self.names),
+            variants=dict(self.variants or {}),
+        )
 
     def place(self, value: Any) -> float:
         """Where a value stands among the others."""

@@ -12,16 +12,15 @@ from bdray.config import Tree
 from bdray.exceptions import ConfigError
 from bdray.pipeline.experiment import Experiment
 from bdray.registry import component
-from bdray.report.published import Published, published_points
-from bdray.report.results import COLUMNS
-from bdray.report.study import Metric, check_goals
+from bdray.report import study as study_file
+from bdray.report.picks import Pick
+from bdray.report.study import Metric
+from bdray.study.check import check
 from bdray.study.runtime import Runtime
 from bdray.study.search.base import Search
 from bdray.study.search.grid import Grid
-from bdray.study.space import Axis, Point
+from bdray.study.space import AFTER_VICTIM, Axis, Point
 
-AFTER_VICTIM = {"defense", "evaluation"}
-"""Parts of an experiment that a victim does not depend on."""
 HEADLINES = (
     Metric(name="attack_success_rate_top1", label="ASR", goal="min"),
     Metric(name="clean_accuracy_top1", label="CA", goal="max"),
@@ -52,8 +51,8 @@ class Study:
     """What to look at."""
     compare: tuple[bool | int | float | str, ...] = Field(default=(), max_length=2)
     """Two values of the axis whose difference the report spells out; by default the first and the last."""
-    published: tuple[Published, ...] = ()
-    """Which published numbers to show beside the measured ones (see ``bdray.report.published``)."""
+    published: tuple[Pick, ...] = ()
+    """Which published numbers to show beside the measured ones (see ``bdray.report.picks``)."""
     goals: dict[str, float] = Field(default_factory=dict)
     """What metrics should reach, by name and rates as fractions: at least that much, or at most where the metric's own
     goal is ``min``. The report says which points do, and by how much the others miss."""
@@ -127,6 +126,11 @@ class LoadedStudy:
         return " ".join(words + ([f"seed={seed}"] if seed is not None else []))
 
     @property
+    def described_axes(self) -> list[study_file.Axis]:
+        """The axes as the report knows them."""
+        return [axis.described(path) for path, axis in self.study.axes.items()]
+
+    @property
     def objectives(self) -> dict[str, str]:
         """``max`` or ``min`` by metric."""
         return {metric.name: metric.goal for metric in self.study.metrics}
@@ -188,7 +192,7 @@ def load(
     loaded = LoadedStudy(
         name, str(known[name]), study, config.build(Runtime, settings, "command line"), experiment, changed
     )
-    _check(loaded)
+    check(loaded)
     return loaded
 
 
@@ -218,30 +222,6 @@ def base_tree(folder: Path, name: str, source: str, above: tuple[str, ...] = ())
     if below is None:
         return tree
     return config.merge(base_tree(folder, str(below), str(known[name]), (*above, name)), tree, Experiment)
-
-
-def _check(loaded: LoadedStudy) -> None:
-    study, launch = loaded.study, loaded.runtime.training
-    study.search.check(study.axes, loaded.objectives)
-    if launch.nested and launch.gpus_per_worker % 1:
-        raise ConfigError("training.gpus_per_worker: a fraction of a GPU needs training.num_workers=1.")
-    if "seed" in study.axes:
-        raise ConfigError("axes.seed: would be overwritten, for every point runs with each of the seeds. Use seeds.")
-    for path in study.axes:
-        if path in COLUMNS:
-            raise ConfigError(f"axes.{path}: the results have a column of that name. Give the axis another one.")
-    if len(set(study.seeds)) != len(study.seeds):
-        raise ConfigError(f"seeds: every seed must be given once, not {list(study.seeds)}.")
-    # Now what the report would refuse in the end.
-    values = [value for axis in study.axes.values() for value in axis.choices]
-    for value in study.compare:
-        if len(study.axes) != 1 or value not in values:
-            raise ConfigError(
-                f"{loaded.source}: compare: {value!r} is not a value of a single axis of the study. "
-                "Give two of its values, or [] for the first and the last."
-            )
-    check_goals(study.goals, study.metrics, loaded.source)
-    published_points(study.published)
 
 
 def _fields(cls: Any) -> set[str]:
