@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from bdray import config
 from bdray.attacks.poisoned_set import PoisonedSet
 from bdray.attacks.triggers.learned import LearnedTrigger
-from bdray.data.subset import chosen_samples, take
 from bdray.exceptions import ConfigError
 from bdray.export.captions import Row
 from bdray.export.folder import image_name
@@ -17,6 +16,7 @@ from bdray.export.images import quantized
 from bdray.export.index import Index, PoisonedSample
 from bdray.pipeline.experiment import Experiment
 from bdray.pipeline.provenance import provenance
+from bdray.pipeline.stages.victim import decided_set
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,19 +28,14 @@ if TYPE_CHECKING:
 def decided(experiment: Experiment, cache: Path) -> PoisonedSet:
     """The victim's training set and what the attacker decided, before any trigger is learned.
 
-    But for the learning the same as :func:`~bdray.pipeline.stages.victim.poisoned_set`.
-
     Raises:
         ConfigError: If the data set cannot carry the attack; nothing else of the experiment is looked at.
     """
     available, wanted = experiment.data.size("train"), experiment.victim.num_samples
     if wanted is not None and wanted > available:
         raise ConfigError(f"victim.num_samples: {wanted} were asked for, but the train split has {available}.")
-    pairs = experiment.data.load("train", cache)
-    samples = chosen_samples(len(pairs), experiment.victim.num_samples, experiment.seed)
-    pairs = take(pairs, samples)
-    experiment.attack.check(experiment.data, len(pairs), lambda: pairs.captions)
-    return PoisonedSet(pairs, experiment.attack.poison(pairs.captions, experiment.seed), samples)
+    experiment.attack.check(experiment.data, experiment.num_trained, lambda: experiment.training_captions(cache))
+    return decided_set(experiment, cache)
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class Experiment:
         self._check_model()
         train = self.data.size("train")
         num_samples = _within("victim.num_samples", self.victim.num_samples, train, "train split has")
-        self.attack.check(self.data, num_samples, lambda: self._training_captions(cache))
+        self.attack.check(self.data, num_samples, lambda: self.training_captions(cache))
         recipes = [("victim", self.victim.recipe, num_samples)]
         if self.pretrain is not None:
             recipes.append(("pretrain", self.pretrain.recipe, train))
@@ -153,7 +153,7 @@ class Experiment:
                 "Give one of them."
             )
 
-    def _training_captions(self, cache: Path) -> Sequence[str]:
+    def training_captions(self, cache: Path) -> Sequence[str]:
         """Clean captions of what the victim is trained on."""
         captions = self.data.load("train", cache).captions
         return [captions[index] for index in chosen_samples(len(captions), self.victim.num_samples, self.seed)]

@@ -7,7 +7,7 @@ from bdray.pipeline.stages.measure import load_model, measure
 from bdray.pipeline.stages.pretrain import Pretrain
 from bdray.pipeline.stages.training import WEIGHTS, TrainingStage
 from bdray.pipeline.stages.trigger import LearnTrigger, ready_trigger
-from bdray.pipeline.stages.victim import PoisonVictim, poisoned_set
+from bdray.pipeline.stages.victim import PoisonVictim, decided_set, poisoned_set
 
 __all__ = [
     "EXAMPLES",
@@ -22,6 +22,7 @@ __all__ = [
     "Report",
     "Stage",
     "TrainingStage",
+    "decided_set",
     "load_model",
     "measure",
     "poisoned_set",

@@ -1,6 +1,7 @@
 """Poisoning: what the victim is trained on, and its training."""
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bdray import config
@@ -21,14 +22,22 @@ if TYPE_CHECKING:
     from bdray.training.session import Session
 
 
-def poisoned_set(experiment: Experiment, context: Context) -> PoisonedSet:
-    """Draw the victim's training set and poison it; a pure function of the experiment."""
-    pairs = experiment.data.load("train", context.cache)
+def decided_set(experiment: Experiment, cache: Path) -> PoisonedSet:
+    """Draw the victim's training set and decide what is poisoned; a pure function of the experiment.
+
+    The trigger is as it is configured: one that has to be learned is not ready to be applied.
+    """
+    pairs = experiment.data.load("train", cache)
     samples = chosen_samples(len(pairs), experiment.victim.num_samples, experiment.seed)
     pairs = take(pairs, samples)
-    poisoning = experiment.attack.poison(pairs.captions, experiment.seed)
-    ready = dataclasses.replace(poisoning, trigger=ready_trigger(experiment, context))
-    return PoisonedSet(pairs, ready, samples)
+    return PoisonedSet(pairs, experiment.attack.poison(pairs.captions, experiment.seed), samples)
+
+
+def poisoned_set(experiment: Experiment, context: Context) -> PoisonedSet:
+    """The same with a trigger that is ready to be applied."""
+    given = decided_set(experiment, context.cache)
+    ready = dataclasses.replace(given.poisoning, trigger=ready_trigger(experiment, context))
+    return dataclasses.replace(given, poisoning=ready)
 
 
 class PoisonVictim(TrainingStage):
