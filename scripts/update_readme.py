@@ -1,9 +1,9 @@
-"""Fill the README's generated blocks and pictures from a finished default study and the benchmarks' results.
+"""Fill the README's generated blocks and pictures from finished studies and the benchmarks' results.
 
 Usage: python scripts/update_readme.py .bdray [--live FILE]
 
-It takes the output folder of ``python -m bdray.study ablations/lambda2`` and, if the live table is to be shown too, a
-text capture of it (``tmux capture-pane -p``).
+It takes the output folder of ``python -m bdray.study`` with ``ablations/lambda2`` or ``attacks/overview`` in it, or both, and,
+if the live table is to be shown too, a text capture of it (``tmux capture-pane -p``).
 """
 
 import argparse
@@ -16,6 +16,7 @@ from bdray.report.tables import Summary
 
 ROOT = Path(__file__).parents[1]
 STUDY = "ablations/lambda2"
+ATTACKS = "attacks/overview"
 SPEED = {
     "wall_seconds": "{} s from an empty store: base, 3 victims, 18 trials",
     "rerun_seconds": "{} s to run it again, everything from the store",
@@ -31,9 +32,15 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--live", type=Path)
     options = parser.parse_args()
-    report = build(options.output / "studies" / STUDY)
-    shutil.copy(report.page.with_name("figure.png"), ROOT / "docs" / "lambda2.png")
-    blocks = {"table": markdown(report.summary), "finding": report.finding.replace("\n", "\n\n"), "speed": speed()}
+    blocks = {"speed": speed()}
+    if (options.output / "studies" / STUDY).is_dir():
+        report = build(options.output / "studies" / STUDY)
+        shutil.copy(report.page.with_name("figure.png"), ROOT / "docs" / "lambda2.png")
+        blocks |= {"table": markdown(report.summary), "finding": report.finding.replace("\n", "\n\n")}
+    if (options.output / "studies" / ATTACKS).is_dir():
+        report = build(options.output / "studies" / ATTACKS)
+        shutil.copy(report.page.with_name("examples.png"), ROOT / "docs" / "attacks.png")
+        blocks["attacks"] = markdown(report.summary)
     if options.live:
         blocks["live"] = f"```text\n{options.live.read_text(encoding='utf-8').strip()}\n```"
     readme = ROOT / "README.md"

@@ -14,8 +14,9 @@ from bdray.evaluation.metrics.base import Metric
 from bdray.registry import Component
 from bdray.testing import example
 from bdray.text.base import TextAugmentation
+from bdray.text.parsers.base import CaptionParser
 
-FAMILIES: list[type[Component]] = [Trigger, Metric, Defense, Dataset, TextAugmentation]
+FAMILIES: list[type[Component]] = [Trigger, Metric, Defense, Dataset, TextAugmentation, CaptionParser]
 MEMBERS = [
     pytest.param(family, name, member, id=f"{family.__name__}-{name}")
     for family in FAMILIES
