@@ -2,9 +2,9 @@
 
 import math
 
-from bdray.report.results import Point, Results
+from bdray.report.results import Results
 from bdray.report.statistics import estimate
-from bdray.report.study import Metric
+from bdray.report.study import Metric, Point
 
 Goals = dict[Metric, float]
 

@@ -12,9 +12,12 @@ from bdray.report.examples import ROWS
 from bdray.report.figures import Panel, compose, to_svg
 from bdray.report.figures.colors import PAIRS
 from bdray.report.finding import describe
-from bdray.report.results import NO_DEFENSE, Point, Results
+from bdray.report.goals import list_words
+from bdray.report.picks import Pick
+from bdray.report.published import parts_of
+from bdray.report.results import NO_DEFENSE, Results
 from bdray.report.statistics import estimate
-from bdray.report.study import DASH, Metric
+from bdray.report.study import DASH, DETECTION, Metric, Point, show_level
 from bdray.report.tables import TRIAL_LABEL, VICTIM_LABEL, Summary
 
 if TYPE_CHECKING:
@@ -48,6 +51,7 @@ def render(results: Results, summary: Summary, result: list[Panel], learning: li
         picture_rows=ROWS,
         shown_width=_shown_width,
         shown={metric.name for metric in _shown(results)},
+        has_detection=any(metric.name.startswith(DETECTION) for metric in _shown(results)),
         summary=summary,
         summary_html=summary.to_html(),
         models=_models(results),
@@ -105,10 +109,15 @@ def _models(results: Results) -> dict[str, list[list[str]]]:
 
 
 def _shown(results: Results) -> list[Metric]:
-    """The study's own metrics and the extra ones, as far as these were measured."""
+    """The study's own metrics, the extra ones, and what defenses measured of themselves, as far as there are any."""
     own = {metric.name for metric in results.study.metrics}
-    measured = set(results.models.columns) - own
-    return [*results.study.metrics, *(metric for metric in EXTRA_COLUMNS if metric.name in measured)]
+    measured = [column for column in results.models.columns if column not in own]
+    detection = [
+        Metric(name=name, label=name.replace("_", " ").replace("auroc", "AUROC"), goal="max")
+        for name in measured
+        if name.startswith(DETECTION)
+    ]
+    return [*results.study.metrics, *(metric for metric in EXTRA_COLUMNS if metric.name in measured), *detection]
 
 
 def _place(order: list[Point], point: Point, record: Mapping[Any, Any]) -> tuple[bool, int, int]:
@@ -118,16 +127,32 @@ def _place(order: list[Point], point: Point, record: Mapping[Any, Any]) -> tuple
 
 
 def _published(results: Results) -> list[tuple[str, str]]:
-    """Where each published number comes from: title and setting, once each."""
-    shown = {metric.name for metric in results.study.metrics}
-    notes: dict[str, str] = {}
-    for point in results.published:
-        if point.metric in shown:
-            pick = point.pick
-            title = f"{pick.title}, {pick.defense or point.defense}"
-            parts = [part for part in point.setting.split(";") if not part.startswith(f"{pick.axis}=")]
-            notes.setdefault(title, "; ".join(parts))
-    return list(notes.items())
+    """Where the published numbers come from: of each pick a title, and what all of its settings have in common."""
+    metrics = {metric.name for metric in results.study.metrics}
+    notes = []
+    for pick in results.study.published:
+        points = [point for point in results.published if point.pick == pick and point.metric in metrics]
+        if points:
+            names = [{point.attack for point in points}, {point.defense for point in points}]
+            title = ", ".join([pick.source, *(name for found in names if len(found) == 1 for name in found)])
+            settings = [parts_of(point.setting) for point in points]
+            common = [part for part in settings[0] if all(part in setting for setting in settings)]
+            notes.append((title, "; ".join([*common, *_stand_ins(results, pick)])))
+    return list(dict.fromkeys(notes))
+
+
+def _stand_ins(results: Results, pick: Pick) -> list[str]:
+    """Which of the study's values stand for which of the paper's, axis by axis, where their names differ."""
+    lines = []
+    for axis in results.study.axes:
+        match = (pick.match or {}).get(axis.field)
+        names = {level: match.name(show_level(level)) for level in axis.levels} if match else {}
+        pairs = [
+            f"{show_level(level)} for {name}" for level, name in names.items() if name not in (None, show_level(level))
+        ]
+        if pairs:
+            lines.append(f"{axis.label} {list_words(pairs)}")
+    return lines
 
 
 def _unbroken(text: str) -> str:

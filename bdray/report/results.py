@@ -11,13 +11,10 @@ from bdray import config
 from bdray.exceptions import DataError
 from bdray.report.examples import Picture, read_pictures
 from bdray.report.published import PublishedPoint, published_points
-from bdray.report.study import RATES, Axis, Level, Study, read_study
+from bdray.report.study import RATES, Axis, Level, Point, Study, read_study
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Point = tuple[Level | None, ...]
-"""One value per axis; None where the axis does not apply, as for victims, which have no defense."""
 
 STATUSES = ("done", "failed")
 ROLES = ("victim", "trial")
@@ -109,9 +106,10 @@ class Results:
             return "".join(axis.show(level) for axis, level in named)
         return ", ".join(f"{axis.label} = {axis.show(level)}" for axis, level in named)
 
-    def published_at(self, level: Level, metric: str) -> PublishedPoint | None:
-        """The first number that the papers print for an axis value, or for ``VICTIM``."""
-        return next((point for point in self.published if (point.level, point.metric) == (level, metric)), None)
+    def published_at(self, point: Point, metric: str, *, is_victim: bool) -> PublishedPoint | None:
+        """The first number that the papers print for a point of the trials, or of the victims."""
+        place = point, metric, is_victim
+        return next((found for found in self.published if (found.point, found.metric, found.is_victim) == place), None)
 
     def missing(self) -> list[str]:
         """Planned trials without a result, by name; empty for a search, whose points are not known beforehand."""
@@ -129,7 +127,16 @@ class Results:
         return [tuple(None if _is_missing(level) else level for level in row) for row in zip(*columns, strict=True)]
 
     def _distinct(self, frame: "pd.DataFrame") -> list[Point]:
-        return sorted(set(self.points_of(frame)), key=lambda point: [(level is None, level or 0) for level in point])
+        """The points of a frame in the order of the axes; levels that no plan knows stand behind those that it does."""
+        orders = [axis.levels for axis in self.study.axes]
+
+        def place(point: Point) -> list[tuple[int, Level]]:
+            return [
+                (order.index(level) if level in order else len(order) + (level is None), level or 0)
+                for order, level in zip(orders, point, strict=True)
+            ]
+
+        return sorted(set(self.points_of(frame)), key=place)
 
 
 def load(folder: Path) -> Results:
@@ -146,7 +153,7 @@ def load(folder: Path) -> Results:
     history = _read_csv(folder / "history.csv", study, ["role", "seed", "epoch"])
     _check_models(folder / "results.csv", study, models)
     pictures = read_pictures(folder, study.examples)
-    return Results(folder, study, models, history, published_points(study.published), pictures)
+    return Results(folder, study, models, history, published_points(study.published, study.axes), pictures)
 
 
 def _read_csv(path: Path, study: Study, required: list[str]) -> "pd.DataFrame":

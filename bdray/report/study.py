@@ -11,17 +11,26 @@ from pydantic import Field
 from bdray import config
 from bdray.exceptions import ConfigError
 from bdray.registry import component
-from bdray.report.published import Published
+from bdray.report.picks import Pick
 from bdray.report.statistics import Estimate
 
 Level = float | str
 """A value of an axis: a number on a numeric axis, a name on any other."""
 
+Point = tuple[Level | None, ...]
+"""One value per axis; None where the axis does not apply, as for victims, which have no defense."""
+
 DASH = "–"
 """Stands where there is no value."""
 
-RATES = ("clean_accuracy_", "attack_success_rate_", "chance_attack_success_rate_")
-"""Metrics that are fractions in the data and percentages in print."""
+DETECTION = "detection_"
+"""Starts the names of what a defense measured of itself: how well it found the poisons among its data."""
+
+RATES = (
+    *("clean_accuracy_", "attack_success_rate_", "chance_attack_success_rate_"),
+    *(f"{DETECTION}{name}" for name in ("precision", "recall", "split_recall")),
+)
+"""Metrics that are fractions in the data and percentages in print, by how their names start."""
 
 
 @component
@@ -94,8 +103,8 @@ class Metric:
 
     @property
     def digits(self) -> int:
-        """Printed decimals."""
-        return 1 if self.unit else 3
+        """Printed decimals; one for the mean of counts."""
+        return 1 if self.unit or self.name.endswith("_positives") else 3
 
     @property
     def scale(self) -> float:
@@ -164,7 +173,7 @@ class Study:
     metrics: list[Metric] = Field(min_length=1)
     compare: list[bool | int | float | str] = Field(default_factory=list, max_length=2)
     """The two values of a single axis whose difference the report spells out; by default the first and the last."""
-    published: list[Published] = Field(default_factory=list)
+    published: list[Pick] = Field(default_factory=list)
     goals: dict[str, float] = Field(default_factory=dict)
     """What metrics should reach, rates as fractions: at least that much, or at most where less is better."""
     deviations: list[str] = Field(default_factory=list)

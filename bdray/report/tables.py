@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bdray.report.latex import escape
-from bdray.report.published import VICTIM
-from bdray.report.results import Point, Results
+from bdray.report.results import Results
 from bdray.report.statistics import Estimate, estimate
-from bdray.report.study import DASH, Axis, Level, Metric
+from bdray.report.study import DASH, Axis, Metric, Point
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -216,10 +215,9 @@ def summarize(results: Results) -> Summary:
 
 def _row(results: Results, point: Point, *, is_victim: bool) -> Row:
     models = results.at(results.victims if is_victim else results.trials, point)
-    place: Level | None = VICTIM if is_victim else point[0] if len(point) == 1 else None
     cells = []
     for metric in results.study.metrics:
-        printed = None if place is None else results.published_at(place, metric.name)
+        printed = results.published_at(point, metric.name, is_victim=is_victim)
         cells.append(Cell(estimate(list(models[metric.name])), math.nan if printed is None else printed.value))
     shown = [DASH if level is None else axis.show(level) for axis, level in zip(results.study.axes, point, strict=True)]
     if is_victim:

@@ -36,7 +36,8 @@ def test_a_study_can_be_planned(name: str, tmp_path: Path, capsys: pytest.Captur
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_says_what_it_is(name: str) -> None:
-    study = load(name).study
+    loaded = load(name)
+    study = loaded.study
     # A reader of the list and of the report learns what it is about.
     assert study.title
     assert not study.title.endswith(".")
@@ -45,7 +46,7 @@ def test_a_study_says_what_it_is(name: str) -> None:
         assert study.source
         assert study.deviations
     # What it cites exists.
-    published_points(study.published)
+    published_points(study.published, loaded.described_axes)
     assert all(value in axis.values for axis in study.axes.values() if axis.values for value in study.compare)
     # Names belong to values.
     for axis in study.axes.values():

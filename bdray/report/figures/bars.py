@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bdray.report.figures.colors import INK, MEASURED, MEASURED_BAR, PUBLISHED, VICTIM, VICTIM_BAR
-from bdray.report.results import Point, Results
+from bdray.report.results import Results
 from bdray.report.statistics import estimate
-from bdray.report.study import Metric
+from bdray.report.study import Metric, Point
 from bdray.report.tables import TRIAL_LABEL, VICTIM_LABEL
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ class Bars:
             limit = 100.0 if self.metric.is_rate else math.inf
             axes.hlines(row + 0.08, max(result.low, 0.0), min(result.high, limit), color=color, lw=1.6)
         axes.plot(values, [row + 0.08] * len(values), "o", ms=3.4, color=color, mec="none", clip_on=False, zorder=4)
-        level = point[0] if len(point) == 1 and not is_victim else "victim" if is_victim else None
-        printed = self.results.published_at(level, self.metric.name) if level is not None else None
+        printed = self.results.published_at(point, self.metric.name, is_victim=is_victim)
         if printed:
             x = printed.value * self.metric.scale
             axes.plot(x, row + 0.08, "D", ms=6, mfc="none", mec=PUBLISHED[0], mew=1.4, clip_on=False, zorder=5)

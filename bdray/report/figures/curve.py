@@ -1,22 +1,25 @@
 """A metric over one numeric axis, in the manner of CleanCLIP's Fig. 5."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
-from bdray.report import published
 from bdray.report.figures.canvas import HEIGHT, limit_rate
 from bdray.report.figures.colors import MEASURED, MUTED, PUBLISHED, VICTIM
 from bdray.report.figures.labels import Label, label_ends
 from bdray.report.results import Results
 from bdray.report.statistics import estimate
-from bdray.report.study import Axis, Metric, show_level
+from bdray.report.study import Axis, Metric, Point, show_level
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+DOTTED = (0, (1, 2))
+"""Of victims, measured or published."""
+DASHED = (0, (4, 2))
 LOG_FROM = 8.0
 """Ratio of the largest to the smallest positive value from which the axis is logarithmic."""
 
@@ -58,7 +61,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Curve:
-    """Mean with its interval, every seed, the victims' level and the published curve."""
+    """Mean with its interval, every seed, the victims' level or curve, and the published curves."""
 
     results: Results
     metric: Metric
@@ -67,13 +70,13 @@ class Curve:
 
     def draw(self, axes: "Axes") -> None:
         scale = self._scale()
-        labels = [*self._measured(axes, scale), *self._published(axes, scale), *self._victims(axes)]
+        labels = [*self._measured(axes, scale), *self._published(axes, scale), *self._victims(axes, scale)]
         self._finish(axes, scale)
         label_ends(axes, labels)
 
     def _scale(self) -> Scale:
         levels = [point[0] for point in self.results.points()]
-        levels += [p.level for p in self.results.published if p.level != published.VICTIM]
+        levels += [printed.point[0] for printed in self.results.published]
         return Scale(tuple(sorted({level for level in levels if isinstance(level, float)})))
 
     def _measured(self, axes: "Axes", scale: Scale) -> list[Label]:
@@ -104,15 +107,15 @@ class Curve:
     def _published(self, axes: "Axes", scale: Scale) -> list[Label]:
         labels = []
         for pick in self.results.study.published:
-            points = [
-                (scale.place(p.level), p.value * self.metric.scale)
-                for p in self.results.published
-                if p.pick == pick and p.metric == self.metric.name and isinstance(p.level, float)
-            ]
-            if not points:
+            values = {
+                printed.point: printed.value * self.metric.scale
+                for printed in self.results.published
+                if printed.pick == pick and printed.metric == self.metric.name
+            }
+            x, y = _line(scale, values)
+            if not x:
                 continue
-            x, y = zip(*sorted(points), strict=True)
-            if pick.axis is None:
+            if pick.is_single:
                 axes.plot(
                     x, y, ls="none", marker="D", ms=5.5, mfc="none", mec=PUBLISHED[0], mew=1.4, zorder=3, clip_on=False
                 )
@@ -122,19 +125,25 @@ class Curve:
                     fontsize=8, color=PUBLISHED[0], va="center",
                 )  # fmt: skip
                 continue
-            axes.plot(
-                x, y, color=PUBLISHED[0], lw=1.7, ls=(0, (4, 2)), marker="D", ms=4.2, mew=0, zorder=3, clip_on=False
-            )
+            dashes = DOTTED if pick.is_of_victims else DASHED
+            axes.plot(x, y, color=PUBLISHED[0], lw=1.7, ls=dashes, marker="D", ms=4.2, mew=0, zorder=3, clip_on=False)
             labels.append(Label("published,\n" + pick.title.replace(", ", ",\n"), PUBLISHED[0], y[-1]))
         return labels
 
-    def _victims(self, axes: "Axes") -> list[Label]:
-        kinds = self.results.victim_points()
-        level = estimate(list(self.results.victims[self.metric.name])).mean * self.metric.scale
-        if len(kinds) != 1 or math.isnan(level):  # an axis that moves the victim has no one level to refer to
+    def _victims(self, axes: "Axes", scale: Scale) -> list[Label]:
+        """One level to refer to, or a curve of their own where the axis turns a knob of the victim."""
+        rows = {point: self.results.at(self.results.victims, point) for point in self.results.victim_points()}
+        means = {point: estimate(list(found[self.metric.name])).mean for point, found in rows.items()}
+        values = {point: mean * self.metric.scale for point, mean in means.items() if not math.isnan(mean)}
+        if not values:
             return []
-        axes.axhline(level, color=VICTIM[0], lw=1.2, ls=(0, (1, 2)), zorder=2)
-        return [Label("victim,\nno defense", VICTIM[0], level)]
+        *_, end = values.values()
+        x, y = _line(scale, values)
+        if x:
+            axes.plot(x, y, color=VICTIM[0], lw=1.6, ls=DOTTED, marker="o", ms=4, zorder=3, clip_on=False)
+        else:
+            axes.axhline(end, color=VICTIM[0], lw=1.2, ls=DOTTED, zorder=2)
+        return [Label("victim,\nno defense", VICTIM[0], end)]
 
     def _finish(self, axes: "Axes", scale: Scale) -> None:
         if self.metric.is_rate:
@@ -146,6 +155,12 @@ class Curve:
         axes.set_xlabel(self.axis.label, fontsize=10, labelpad=-9 if names_below else 2)
         if scale.gap is not None:
             _mark_gap(axes, scale.gap)
+
+
+def _line(scale: Scale, values: Mapping[Point, float]) -> tuple[list[float], list[float]]:
+    """The values that have a place on the axis, from left to right."""
+    places = sorted((scale.place(level), value) for (level,), value in values.items() if isinstance(level, float))
+    return [place for place, _ in places], [value for _, value in places]
 
 
 def _tick(axis: Axis, value: float) -> str:

@@ -210,3 +210,17 @@ def test_no_figure_of_no_picture(overview: Callable[..., Path]) -> None:
     (folder / "examples" / "badnet-0.png").unlink()
     # the page says that both are missing, and nothing fails
     assert not any(path.name.startswith("examples") for path in build(folder).files)
+
+
+def test_what_defenses_found_has_columns(write: Write, models: Rows, full_page: str) -> None:
+    found = {"detection_precision": 0.5, "detection_auroc": 0.98765, "detection_true_positives": 42.0}
+    rows = [row | (found if row["role"] == "trial" else dict.fromkeys(found, "")) for row in models]
+    text = page(write(models=rows))
+    header = re.findall(r'<th scope="col">(detection[^<]*)</th>', text)
+    # rates in percent, the area with three decimals, a count with one; victims have none
+    assert header == ["detection precision (%)", "detection AUROC", "detection true positives"]
+    assert text.count("<td>50.0</td><td>0.988</td><td>42.0</td>") == 18
+    assert text.count("<td>–</td><td>–</td><td>–</td>") == 3
+    # and they are explained, where there are any
+    assert "<dt>Detection</dt>" in text
+    assert "<dt>Detection</dt>" not in full_page

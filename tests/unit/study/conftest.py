@@ -75,13 +75,18 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def compute(store: Store, tmp_path: Path) -> Callable[..., None]:
-    """Puts a result into the store, as a worker does; its picture says which trigger it shows."""
+    """Puts a result into the store, as a worker does; its picture says which trigger it shows.
+
+    Of the metrics those of detection are the defense's own, the others those of the evaluation.
+    """
 
     def put(job: Job, **metrics: float) -> None:
         history = [{"epoch": epoch + 1.0, "loss": 2.0 - epoch, "train_seconds": 0.5} for epoch in range(job.epochs)]
         made: dict[str, Any] = {"commit": "abc", "python": "3.11", "versions": {"torch": "2"}, "worker": "host:1"}
         made |= {"started": 1e9, "seconds": 2.0, "history": history}
-        store.save(job.stage.name, job.key, {**made, "metrics": history[-1]}, {})
+        found = {name: metrics.pop(name) for name in list(metrics) if name.startswith("detection_")}
+        last = history[-1] | (found if job.stage.name == "defend" else {})
+        store.save(job.stage.name, job.key, {**made, "metrics": last}, {})
         if job.evaluation is not None:
             picture = tmp_path / "examples.png"
             picture.write_text(job.stage.experiment.attack.trigger.type, encoding="utf-8")

@@ -121,6 +121,8 @@ def test_paths_do_not_follow_the_working_folder(workplace: Path, monkeypatch: py
 
 # Mistakes.
 
+TABLE3 = "paper: CleanCLIP, table: Table3, defense: No defense"
+ATTACKS = "{column: attack, values: {'0': BadNet, '1': null}}"
 MISTAKES: list[tuple[str, list[str], str | None, list[str]]] = [
     ("some/gird", [], None, ["study 'some/gird'", "there is no such study", "'some/grid'"]),
     ("base/tiny", [], None, ["study 'base/tiny'", "there is no such study"]),
@@ -149,6 +151,18 @@ MISTAKES: list[tuple[str, list[str], str | None, list[str]]] = [
         ["published=[{paper: CleanClip, table: Fig5, attack: Blended, axis: lambda2}]"],
         None,
         ["published", "'CleanClip'", "'CleanCLIP'"],
+    ),
+    (
+        "some/grid",
+        [f"published=[{{{TABLE3}, at: victim, match: {{defense.in_modal_weight: {ATTACKS}}}}}]"],
+        None,
+        ["published", "`match` names defense.in_modal_weight", "victims depend on none"],
+    ),
+    (
+        "some/grid",
+        ["axes={attack.num_poisoned: {values: [4, 8]}}", f"published=[{{{TABLE3}, attack: BadNet, at: victim}}]"],
+        None,
+        ["published", "`match` names no axis", "victims depend on attack.num_poisoned"],
     ),
     ("some/grid", ["goals={clean_accuracy: 0.9}"], None, ["grid.yaml: goals.clean_accuracy", "'clean_accuracy_top1'"]),
     ("some/grid", ["goals={clean_accuracy_top1: 90}"], None, ["goals.clean_accuracy_top1: 90", "fraction"]),
