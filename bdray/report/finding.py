@@ -3,6 +3,7 @@
 import math
 from itertools import pairwise
 
+from bdray.report.crossed import describe_crossed
 from bdray.report.goals import describe_goals, list_words
 from bdray.report.results import Results
 from bdray.report.statistics import Estimate, estimate, paired_difference, trend
@@ -18,7 +19,10 @@ def describe(results: Results) -> list[str]:
         return ["No trial has finished yet, so there is nothing to conclude."]
     paragraphs = [[_progress(results), _victims(results)]]
     compare = _ranking if _is_ranked(results) else _comparison
-    paragraphs += [[compare(results, metric), _trend(results, metric)] for metric in results.study.metrics[:2]]
+    paragraphs += [
+        [compare(results, metric), _trend(results, metric), describe_crossed(results, metric)]
+        for metric in results.study.metrics[:2]
+    ]
     paragraphs += [describe_goals(results), [_caution(results)]]
     return [" ".join(filter(None, sentences)) for sentences in paragraphs if any(sentences)]
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bdray.report import figures, html
+from bdray.report.crossed import describe_crossed
 from bdray.report.figures.bars import Bars
 from bdray.report.figures.colors import PUBLISHED, VICTIM
 from bdray.report.figures.curve import Curve
@@ -152,3 +153,27 @@ def test_settings_without_anything_in_common(write: Write, model_row: Row) -> No
     # the pairs alone
     start = "<li>CleanCLIP Table 4, Blended, CleanCLIP: data 0 for finetune data MSCOCO 100K and 1 for finetune"
     assert start in page
+
+
+def test_the_finding_names_the_best_choice_of_every_row(crossed: Path) -> None:
+    results = load(crossed)
+    metric = results.study.metrics[0]
+    means = {
+        point: results.at(results.trials, point)[metric.name].mean() * 100
+        for point in (
+            ("BadNet", "FT"),
+            ("BadNet", "CleanCLIP"),
+            ("Label-Consistent", "FT"),
+            ("Label-Consistent", "CleanCLIP"),
+        )
+    }
+    text = describe_crossed(results, metric)
+    # The lowest attack success of each attack, and each defense's mean over both.
+    for attack in ("BadNet", "Label-Consistent"):
+        best = min(("FT", "CleanCLIP"), key=lambda defense: means[attack, defense])
+        assert f"with {best} for" in text
+        assert f"{attack} ({means[attack, best]:.1f}%)" in text
+    for defense in ("FT", "CleanCLIP"):
+        average = (means["BadNet", defense] + means["Label-Consistent", defense]) / 2
+        assert f"{defense} {average:.1f}%" in text
+    assert "Averaged over 2 values of attack" in text

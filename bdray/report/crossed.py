@@ -1,0 +1,46 @@
+"""What a study of two axes found: which choice on the second axis is best for each on the first."""
+
+from bdray.report.goals import list_words
+from bdray.report.results import Results
+from bdray.report.statistics import Estimate, estimate
+from bdray.report.study import Level, Metric
+
+Means = dict[Level, dict[Level, Estimate]]
+"""By the first axis's value, then by the second's; only what has results."""
+
+
+def describe_crossed(results: Results, metric: Metric) -> str:
+    """The best choice in every row, and the mean of each choice over the rows that all of them have; else nothing."""
+    if len(results.study.axes) != 2:
+        return ""
+    first, second = results.study.axes
+    means = _means(results, metric)
+    judged = {level: row for level, row in means.items() if len(row) > 1}
+    if not judged:
+        return ""
+    best: dict[Level, list[str]] = {}
+    for level, row in judged.items():
+        order = sorted((value.mean, place) for place, value in enumerate(row.values()))
+        winner = list(row)[order[0 if metric.goal == "min" else -1][1]]
+        best.setdefault(winner, []).append(f"{first.show(level)} ({metric.say_value(row[winner].mean)})")
+    word = "lowest" if metric.goal == "min" else "highest"
+    parts = [f"with {second.show(choice)} for {list_words(rows)}" for choice, rows in best.items()]
+    sentence = f"Mean {metric.label} is {word} {'; '.join(parts)}."
+    complete = [row for row in judged.values() if len(row) == len(second.levels)]
+    if len(complete) < 2:
+        return sentence
+    averages = [
+        f"{second.show(choice)} {metric.say_value(sum(row[choice].mean for row in complete) / len(complete))}"
+        for choice in second.levels
+    ]
+    return f"{sentence} Averaged over {len(complete)} values of {first.label}: {', '.join(averages)}."
+
+
+def _means(results: Results, metric: Metric) -> Means:
+    found: Means = {}
+    for point in results.points():
+        level = estimate(list(results.at(results.trials, point)[metric.name]))
+        row, choice = point
+        if level.n and row is not None and choice is not None:
+            found.setdefault(row, {})[choice] = level
+    return found
