@@ -24,9 +24,9 @@ History = list[dict[str, float]]
 class Checkpointer:
     """Keeps the latest state of one training in a folder.
 
-    Batches and learning rates are functions of the step alone, so model, optimizer and epoch are the whole state, and
-    what an objective remembers, if it does.
-    Several processes may compute the same stage in the same folder: each goes on from whatever whole state it finds.
+    Batches and learning rates are functions of the step alone, so model, optimizer and epoch are the whole state,
+    together with what the objective remembers, if it does. Several processes may compute the same stage in the same
+    folder: each goes on from whatever whole state it finds.
     """
 
     folder: Path

@@ -1,5 +1,8 @@
 """Finding poisoned pairs by their similarity: scores of a whole training set, ranks, and how well they tell."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 import open_clip
 import torch
@@ -12,6 +15,9 @@ from bdray.attacks.poisoned_set import PoisonedSet
 from bdray.models.clip import normalize
 
 BATCH = 256
+
+SIMILARITIES = "similarities.csv"
+"""File of a defense's result: one line for each pair of the poisoned set."""
 
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
@@ -91,6 +97,38 @@ def auroc(scores: Floats, is_poisoned: Bools) -> float:
         return float("nan")
     ranks = rankdata(scores)[is_poisoned].sum()
     return float((ranks - poisoned * (poisoned + 1) / 2) / (poisoned * clean))
+
+
+def detection_metrics(given: PoisonedSet, is_detected: Bools, suspicion: Floats) -> dict[str, float]:
+    """``detection_precision``, ``_recall`` and ``_auroc``, as far as they are defined.
+
+    Args:
+        given: N pairs; knows which of them are poisoned.
+        is_detected: Which pairs the defense takes for poisoned, bool [N].
+        suspicion: The score by which it does, the higher the more suspicious, float [N].
+    """
+    is_poisoned = poisoned_mask(given)
+    found = {
+        "detection_precision": precision(is_detected, is_poisoned),
+        "detection_recall": recall(is_detected, is_poisoned),
+        "detection_auroc": auroc(suspicion, is_poisoned),
+    }
+    return {name: value for name, value in found.items() if not np.isnan(value)}
+
+
+def poisoned_mask(given: PoisonedSet) -> Bools:
+    """Which pairs of the set are poisoned, bool [N]. To measure a detection, never to make one."""
+    mask = np.zeros(len(given.pairs), dtype=np.bool_)
+    mask[list(given.poisoning.captions)] = True
+    return mask
+
+
+def write_similarities(folder: Path, given: PoisonedSet, columns: Mapping[str, Floats | Bools]) -> None:
+    """Write :data:`SIMILARITIES`: index in the train split, whether poisoned, and a defense's own columns, each [N]."""
+    import pandas as pd
+
+    table = pd.DataFrame({"sample": given.samples, "is_poisoned": poisoned_mask(given), **columns})
+    table.to_csv(folder / SIMILARITIES, index=False, float_format="%.6g")
 
 
 def _share(members: Bools) -> float:

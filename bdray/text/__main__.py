@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 from rich.console import Console
 from rich.table import Table
@@ -23,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parse(arguments)
     try:
-        parser = config.build(CaptionParser.members()[options.parser], {"type": options.parser}, "command line")
+        member = CaptionParser.members()[options.parser]
+        parser = cast(CaptionParser, config.build(member, {"type": options.parser}, "command line"))
         captions = options.captions or (line.rstrip("\n") for line in sys.stdin)
         Console().print(_table(captions, parser, options.seed), highlight=False, markup=False)
         return 0

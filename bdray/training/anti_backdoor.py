@@ -30,7 +30,7 @@ class AntiBackdoorObjective(StatefulObjective):
     def __init__(
         self,
         num_pairs: int,
-        score: "Callable[[open_clip.CLIP], Floats]",
+        score: Callable[[open_clip.CLIP], Floats],
         choose: Callable[[Floats], NDArray[np.int64]],
         *,
         detection_epoch: int = 0,
@@ -57,7 +57,7 @@ class AntiBackdoorObjective(StatefulObjective):
     def needs_views(self) -> bool:
         return False
 
-    def start_epoch(self, model: "open_clip.CLIP", epoch: int) -> None:
+    def start_epoch(self, model: open_clip.CLIP, epoch: int) -> None:
         """Detect, if it is time."""
         if epoch != self.detection_epoch:
             return
@@ -70,7 +70,7 @@ class AntiBackdoorObjective(StatefulObjective):
         """Similarities of all pairs and which are suspicious, both [N]; before the detection NaN, and none."""
         return self.similarities.cpu().numpy(), self.is_suspicious.cpu().numpy()
 
-    def forward(self, model: "open_clip.CLIP", batch: Batch) -> Loss:
+    def forward(self, model: open_clip.CLIP, batch: Batch) -> Loss:
         images = gather(model.encode_image(batch.images, normalize=True))
         texts = gather(model.encode_text(batch.tokens, normalize=True))
         suspicious = self.is_suspicious[gather_values(batch.samples.to(images.device))]

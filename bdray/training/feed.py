@@ -15,6 +15,7 @@ from bdray.attacks.poisoning import Poisoning
 from bdray.models.clip import normalize
 from bdray.objective import Batch
 from bdray.text.base import TextAugmentation
+from bdray.training.sub_captions import SubCaptionedBatch, SubCaptionSource
 from bdray.training.views import Policy, Views, augment
 
 
@@ -39,6 +40,8 @@ class Feed:
     image_augmentation: Policy = "autoaugment"
     """Makes the second views of images."""
     poisoning: Poisoning | None = None
+    sub_captions: SubCaptionSource | None = None
+    """Gives some samples, in extra batches, sub-captions."""
     cache: Path | None = None
     """Folder in which the trials of a node share augmented images."""
     rank: int = 0
@@ -50,16 +53,37 @@ class Feed:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of an epoch; the incomplete batch at the end is dropped, as in the papers' code."""
+        """Steps of an epoch with its extra ones; an incomplete batch at the end is dropped, as in the papers' code."""
+        return self._usual_steps + self._extra_steps
+
+    @property
+    def _usual_steps(self) -> int:
         return len(self.images) // self.batch_size
+
+    @cached_property
+    def _extra_steps(self) -> int:
+        return self.sub_captions.num_batches(self.batch_size) if self.sub_captions else 0
 
     def epoch(self, epoch: int, *, views: bool = True) -> Iterator[Batch]:
         """This worker's batches of one epoch, without second views if nobody wants them in it."""
         order = np.random.default_rng([self.seed, epoch, 0xDA7A]).permutation(len(self.images))
-        share = self.batch_size // self.world_size
-        for step in range(self.steps_per_epoch):
-            start = step * self.batch_size + self.rank * share
-            yield self._batch(epoch, np.sort(order[start : start + share]), views=views)
+        usual = iter(order[: self._usual_steps * self.batch_size].reshape(-1, self.batch_size))
+        extra = iter(self.sub_captions.draw(epoch, self.batch_size) if self.sub_captions else ())
+        for is_extra in spread(self._extra_steps, self.steps_per_epoch):
+            if is_extra:
+                yield self._sub_captioned(epoch, self._share(next(extra)))
+            else:
+                yield self._batch(epoch, self._share(next(usual)), views=views)
+
+    def _share(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
+        """This worker's part of a global batch."""
+        return np.sort(batch.reshape(self.world_size, -1)[self.rank])
+
+    def _sub_captioned(self, epoch: int, chosen: NDArray[np.int64]) -> Batch:
+        assert self.sub_captions is not None
+        factual, counterfactual = (tokens.to(self.device) for tokens in self.sub_captions.tokens(epoch, chosen))
+        plain = self._batch(epoch, chosen, views=False)
+        return SubCaptionedBatch(**vars(plain), factual_tokens=factual, counterfactual_tokens=counterfactual)
 
     def _batch(self, epoch: int, chosen: NDArray[np.int64], *, views: bool) -> Batch:
         samples = torch.from_numpy(chosen)
@@ -97,3 +121,10 @@ class Feed:
 def augment_captions(captions: Sequence[str], augmentation: TextAugmentation, seed: int) -> list[str]:
     """Second view of each caption, a pure function of seed and position."""
     return [augmentation.augment(caption, random.Random(f"{seed}/{index}")) for index, caption in enumerate(captions)]
+
+
+def spread(count: int, length: int) -> Iterator[bool]:
+    """A row of ``length`` in which ``count`` places, as even as can be, are marked."""
+    for place in range(length):
+        before, after = ((2 * at * count + length) // (2 * length) for at in (place, place + 1))
+        yield after > before

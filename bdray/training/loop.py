@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import open_clip
@@ -65,6 +66,7 @@ def train(
             remembering.start_epoch(model, epoch)
         model.train()
         sums: dict[str, Tensor] = {}
+        steps: Counter[str] = Counter()  # some terms are of some batches only
         for index, batch in enumerate(feed.epoch(epoch, views=objective.needs_views)):
             rate = recipe.rate(epoch * feed.steps_per_epoch + index, feed.steps_per_epoch)
             for group in optimizer.param_groups:
@@ -79,7 +81,8 @@ def train(
                 model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
             for name, term in {"loss": total.detach(), **terms}.items():
                 sums[name] = sums.get(name, 0) + term
-        metrics = {name: value.item() / feed.steps_per_epoch for name, value in sums.items()}
+                steps[name] += 1
+        metrics = {name: value.item() / steps[name] for name, value in sums.items()}
         if not all(map(math.isfinite, metrics.values())):
             raise TrainingError(
                 f"the loss is not finite in epoch {epoch + 1}: {metrics}. Lower the learning rate or clip the gradient."

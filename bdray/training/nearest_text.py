@@ -1,15 +1,11 @@
 """RoCLIP's objective: in some epochs, images are matched with texts of a bank instead of their own."""
 
-from typing import TYPE_CHECKING
-
+import open_clip
 import torch
 from torch import Tensor
 
 from bdray.losses import clip_loss
-from bdray.objective import Batch, Loss, StatefulObjective, gather
-
-if TYPE_CHECKING:
-    import open_clip
+from bdray.objective import Batch, Loss, StatefulObjective, gather, gather_values
 
 
 class NearestTextObjective(StatefulObjective):
@@ -44,11 +40,11 @@ class NearestTextObjective(StatefulObjective):
     def needs_views(self) -> bool:
         return self.is_matching or self.always_augments
 
-    def start_epoch(self, model: "open_clip.CLIP", epoch: int) -> None:
+    def start_epoch(self, model: open_clip.CLIP, epoch: int) -> None:
         """Find out whether the epoch matches; the public code counts epochs from 1."""
         self.is_matching = (epoch + 1) % self.break_epoch == 0
 
-    def forward(self, model: "open_clip.CLIP", batch: Batch) -> Loss:
+    def forward(self, model: open_clip.CLIP, batch: Batch) -> Loss:
         pixels, tokens = batch.images, batch.tokens
         if self.needs_views:
             assert batch.augmented_images is not None and batch.augmented_tokens is not None
@@ -59,7 +55,7 @@ class NearestTextObjective(StatefulObjective):
         if not self.is_matching:
             return Loss({"clip_loss": clip_loss(images, texts, scale)})
         # In the order of samples, which does not depend on the number of workers.
-        order = gather(batch.samples.to(images.device)).argsort()
+        order = gather_values(batch.samples.to(images.device)).argsort()
         matched = self._match(images.detach(), texts.detach()[order])
         untouched = 0 * texts.sum()  # DDP waits for a gradient of every parameter
         return Loss({"matched_loss": clip_loss(images, matched, scale) + untouched})

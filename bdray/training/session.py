@@ -19,6 +19,7 @@ from bdray.text.base import TextAugmentation
 from bdray.training.feed import Feed, augment_captions
 from bdray.training.loop import train
 from bdray.training.optim import Recipe
+from bdray.training.sub_captions import SubCaptionSource
 from bdray.training.views import Policy
 
 
@@ -56,6 +57,7 @@ class Session:
         text_augmentation: TextAugmentation | None = None,
         image_augmentation: Policy = "autoaugment",
         poisoning: Poisoning | None = None,
+        sub_captions: SubCaptionSource | None = None,
         phase: str = "train",
         after: History | None = None,
     ) -> History:
@@ -71,12 +73,14 @@ class Session:
                 public code (src/data.py:36-37); needed if the objective wants views.
             image_augmentation: Makes the images' second views, anew in every epoch.
             poisoning: What the attacker changed, if the data are the attacker's.
+            sub_captions: Adds batches of samples with sub-captions in between the others. Not for poisoned data.
             phase: Name of the checkpoint; differs between the phases of one stage.
             after: Metrics of the phases before this one, whose epochs are counted on.
 
         Returns:
             The metrics of all epochs, those of ``after`` first.
         """
+        assert poisoning is None or sub_captions is None
         if isinstance(captions, Tensor):
             assert poisoning is None and not objective.needs_views, "tokens are neither poisoned nor augmented"
             shown, tokens = [], captions
@@ -96,6 +100,7 @@ class Session:
             batch_size=recipe.batch_size,
             seed=self.seed,
             poisoning=poisoning,
+            sub_captions=sub_captions,
             cache=self.cache,
             rank=torch.distributed.get_rank() if distributed else 0,
             world_size=torch.distributed.get_world_size() if distributed else 1,

@@ -7,10 +7,10 @@ import open_clip
 from torch import Tensor
 
 from bdray.losses import clip_loss_among
-from bdray.objective import Batch, Loss, gather
+from bdray.objective import Batch, Loss, gather, gather_values
 
 PairLoss = Callable[[Tensor, Tensor], Tensor]
-"""From the similarities of a batch's pairs, [N], and which of them count, bool [N], to a scalar."""
+"""From unit features of n images and of their captions, [n, D] each, to a scalar; n may be 0."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class SplitObjective:
     """
 
     is_marked: Tensor
-    """Which samples of the training set are marked, bool [samples], on the CPU."""
+    """Which samples of the training set are marked, bool [samples], on the model's device."""
     loss: PairLoss
     """Of the marked pairs."""
     name: str
@@ -34,9 +34,9 @@ class SplitObjective:
     def __call__(self, model: open_clip.CLIP, batch: Batch) -> Loss:
         images = gather(model.encode_image(batch.images, normalize=True))
         texts = gather(model.encode_text(batch.tokens, normalize=True))
-        marked = gather(self.is_marked[batch.samples].to(images)).bool()
+        marked = self.is_marked[gather_values(batch.samples.to(images.device))]
         scale = model.logit_scale.exp()
-        own = self.loss((images * texts).sum(-1), marked)
+        own = self.loss(images[marked], texts[marked])
         if self.clip_weight == 0:
             return Loss({self.name: own + 0 * scale})  # DDP waits for a gradient of every parameter
         others = clip_loss_among(images, texts, scale, ~marked)

@@ -37,6 +37,19 @@ def test_a_state_comes_back(tmp_path: Path) -> None:
     assert list(checkpointer.folder.iterdir()) == [checkpointer.path]
 
 
+def test_what_an_objective_remembers_comes_back(tmp_path: Path) -> None:
+    checkpointer, history = Checkpointer(tmp_path), [{"epoch": 1.0}]
+    kept, found = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    kept(torch.randn(4, 2))
+    checkpointer.save(*state(3.0), history, kept)
+    model, optimizer = state(0.0)
+    # Beside the model, and not mixed up with it.
+    assert checkpointer.load(model, optimizer, found) == history
+    assert model.weight.flatten().tolist() == [3.0] * 4
+    assert all(torch.equal(found.state_dict()[name], value) for name, value in kept.state_dict().items())
+    assert found.num_batches_tracked == 1
+
+
 def test_without_a_state_there_is_no_history(tmp_path: Path) -> None:
     assert Checkpointer(tmp_path / "none").load(*state(0.0)) == []
 

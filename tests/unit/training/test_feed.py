@@ -120,6 +120,29 @@ def test_poison_is_where_it_should_be_and_nowhere_else(feed: Feed, cache: Path) 
     assert len(seen) > 10  # of 20; six samples sit out the epoch
 
 
+def test_an_epoch_may_do_without_views(feed: Feed) -> None:
+    for full, plain in zip(feed.epoch(0), feed.epoch(0, views=False), strict=True):
+        assert plain.augmented_images is None
+        assert plain.augmented_tokens is None
+        # All else is the same.
+        assert equal(
+            replace(full, augmented_images=full.images, augmented_tokens=full.tokens),
+            replace(plain, augmented_images=full.images, augmented_tokens=full.tokens),
+        )
+
+
+def test_views_follow_their_policy(feed: Feed, tmp_path: Path) -> None:
+    other = replace(feed, image_augmentation="roclip")
+    found = [joined(list(some.epoch(0))) for some in (feed, other, replace(other, cache=tmp_path))]
+    views = [batch.augmented_images for batch in found]
+    assert views[0] is not None
+    assert views[1] is not None
+    assert views[2] is not None
+    # Clean and triggered images alike, with a cache and without.
+    assert ((views[0] != views[1]).flatten(1).any(1)).float().mean() > 0.9
+    assert torch.equal(views[1], views[2])
+
+
 def test_a_cache_changes_nothing(feed: Feed, tmp_path: Path) -> None:
     clean = replace(feed, poisoning=None)
     for poisoning in (None, POISONING):

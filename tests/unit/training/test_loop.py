@@ -13,7 +13,7 @@ from bdray.attacks.triggers.blended import Blended
 from bdray.checkpoint import Checkpointer, History
 from bdray.exceptions import TrainingError
 from bdray.models.clip import MAX_LOGIT_SCALE
-from bdray.objective import Batch, ContrastiveObjective, Loss
+from bdray.objective import Batch, ContrastiveObjective, Loss, StatefulObjective
 from bdray.testing import TOWERS, Tower, tiny_model, tiny_recipe, tiny_scenes, tiny_tokenizer
 from bdray.text.eda import Eda
 from bdray.training.feed import Feed, augment_captions
@@ -192,6 +192,52 @@ def test_the_schedule_runs_over_all_epochs(cache: Path, monkeypatch: pytest.Monk
     # Steps are counted over the whole training, and both parameter groups step at the rate of theirs.
     assert asked == [(step, STEPS) for step in range(2 * STEPS)]
     assert used == [1e-3 / (step + 1) for step in range(2 * STEPS) for _ in range(2)]
+
+
+class Counting(StatefulObjective):
+    """CleanCLIP in every second epoch, else CLIP; counts steps in a buffer, and listens to what it is told."""
+
+    steps: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self.started: list[tuple[int, int]] = []
+        self.needs: bool = True
+
+    @property
+    def needs_views(self) -> bool:
+        return self.needs
+
+    def start_epoch(self, model: open_clip.CLIP, epoch: int) -> None:
+        self.started.append((epoch, int(self.steps)))
+        self.needs = epoch % 2 == 1
+
+    def forward(self, model: open_clip.CLIP, batch: Batch) -> Loss:
+        # Batches have views in those epochs only that ask for them.
+        assert (batch.augmented_images is not None) == self.needs
+        assert (batch.augmented_tokens is not None) == self.needs
+        self.steps += 1
+        return ContrastiveObjective(1.0, float(self.needs))(model, batch)
+
+
+def test_an_objective_may_remember(cache: Path, tmp_path: Path) -> None:
+    first, second, checkpointer = Counting(), Counting(), Checkpointer(tmp_path)
+
+    def die(metrics: Mapping[str, float]) -> None:
+        if metrics["epoch"] == 2:
+            raise Interruption
+
+    with pytest.raises(Interruption):
+        train(tiny_model("vit"), first, feed(cache), tiny_recipe(epochs=3), report=die, checkpointer=checkpointer)
+    # It is told of every epoch before the first batch.
+    assert first.started == [(0, 0), (1, STEPS)]
+    train(
+        tiny_model("vit"), second, feed(cache), tiny_recipe(epochs=3), report=lambda m: None, checkpointer=checkpointer
+    )
+    # Another process starts the next epoch with what the first one remembered.
+    assert second.started == [(2, 2 * STEPS)]
+    assert second.steps.item() == 3 * STEPS
 
 
 def test_no_epochs_change_nothing(cache: Path) -> None:

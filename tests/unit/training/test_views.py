@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from bdray.testing import tiny_scenes
 from bdray.training import views
-from bdray.training.views import Views, augment
+from bdray.training.views import POLICIES, Policy, Views, augment
 
 COUNT = 12
+every_policy = pytest.mark.parametrize("policy", POLICIES)
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +21,13 @@ def images(cache: Path) -> NDArray[np.uint8]:
     return np.array(tiny_scenes().load("train", cache).images[:COUNT])
 
 
-def test_a_view_does_not_depend_on_its_batch(images: NDArray[np.uint8]) -> None:
+@every_policy
+def test_a_view_does_not_depend_on_its_batch(policy: Policy, images: NDArray[np.uint8]) -> None:
     pixels, samples = torch.from_numpy(images), torch.arange(COUNT)
-    found = augment(pixels, seed=0, epoch=0, samples=samples)
+    found = augment(pixels, seed=0, epoch=0, samples=samples, policy=policy)
     # Alone, in another order, or among others: the same view.
     chosen = torch.tensor([7, 3, 11])
-    assert torch.equal(augment(pixels[chosen], 0, 0, samples[chosen]), found[chosen])
+    assert torch.equal(augment(pixels[chosen], 0, 0, samples[chosen], policy), found[chosen])
     # Views are images like the originals, and most differ from them.
     assert found.shape == pixels.shape
     assert found.dtype == torch.uint8
@@ -34,14 +36,15 @@ def test_a_view_does_not_depend_on_its_batch(images: NDArray[np.uint8]) -> None:
     assert torch.equal(pixels, torch.from_numpy(images))
 
 
-def test_every_sample_epoch_and_seed_draws_anew(images: NDArray[np.uint8]) -> None:
+@every_policy
+def test_every_sample_epoch_and_seed_draws_anew(policy: Policy, images: NDArray[np.uint8]) -> None:
     pixels, samples = torch.from_numpy(images[:1]).expand(COUNT, -1, -1, -1), torch.arange(COUNT)
-    found = augment(pixels, 0, 0, samples)
+    found = augment(pixels, 0, 0, samples, policy)
     # The same image as another sample gets another policy.
     assert len(found.unique(dim=0)) > COUNT / 2
     # So it does in every epoch and under every seed, however large; torch hears the lowest 32 bits of a seed only.
-    others = [augment(pixels, 0, epoch, samples) for epoch in (1, 2, 16, 32, 4096)]
-    others += [augment(pixels, seed, 0, samples) for seed in (1, 2, 256, 2**24, 2**32, 20260101, 2**63)]
+    others = [augment(pixels, 0, epoch, samples, policy) for epoch in (1, 2, 16, 32, 4096)]
+    others += [augment(pixels, seed, 0, samples, policy) for seed in (1, 2, 256, 2**24, 2**32, 20260101, 2**63)]
     assert not any(torch.equal(first, second) for first in [found, *others] for second in others if first is not second)
 
 
@@ -64,6 +67,29 @@ def test_views_are_shared_through_files(
     for other in (Views(images, 3, tmp_path), Views(images, 2, tmp_path), Views(images[::-1].copy(), 3, tmp_path)):
         with pytest.raises(AssertionError, match="in the cache"):
             other.batch(5 if other.seed == 3 and other.images is images else 4, chosen)
+
+
+def test_policies_have_files_of_their_own(images: NDArray[np.uint8], tmp_path: Path) -> None:
+    chosen = np.array([2, 5, 9])
+    for _ in range(2):  # written, then read
+        found = [Views(images, 3, tmp_path, policy).batch(4, chosen) for policy in POLICIES]
+        assert not torch.equal(*found)
+    assert len(list(tmp_path.iterdir())) == len(POLICIES)
+
+
+def test_roclips_blur_shrinks_with_the_image() -> None:
+    kernels = {}
+    for size in (224, 64, 32, 8):
+        blur = list(POLICIES["roclip"](size, size).transforms)[-1]  # type: ignore[attr-defined]
+        kernels[size] = (blur.kernel_size[0], *blur.sigma)
+        view = augment(torch.zeros(1, 3, size, size, dtype=torch.uint8), 0, 0, torch.arange(1), "roclip")
+        # Views have the size of the image, whatever was cropped.
+        assert view.shape == (1, 3, size, size)
+    # At 224 pixels the public code's; at 32 a seventh of that; odd and never below 3.
+    assert kernels[224] == pytest.approx((21, 0.1, 2.0))
+    assert kernels[32] == pytest.approx((3, 0.1 / 7, 2.0 / 7))
+    assert kernels[64][0] == 5
+    assert kernels[8][0] == 3
 
 
 def test_large_sets_are_not_cached(images: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
