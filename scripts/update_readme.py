@@ -2,8 +2,8 @@
 
 Usage: python scripts/update_readme.py .bdray [--live FILE]
 
-It takes the output folder of ``python -m bdray.study`` with ``ablations/lambda2`` or ``attacks/overview`` in it, or both, and,
-if the live table is to be shown too, a text capture of it (``tmux capture-pane -p``).
+It takes the output folder of ``python -m bdray.study`` with ``ablations/lambda2`` or ``attacks/overview`` in it, or
+both, and, if the live table is to be shown too, a text capture of it (``tmux capture-pane -p``).
 """
 
 import argparse

@@ -8,8 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _MAP, _POOLED = 16, 4
-SMALLEST = 8 * (_POOLED - 1) + 1
-"""Side in pixels of the smallest images that bits are read from: three halvings leave a side of 4."""
 _WEIGHT_STEP, _ACTIVATION_STEP = 2.0**-9, 2.0**-8
 
 
@@ -106,13 +104,13 @@ class Steganography(nn.Module):
         generator: Of the first weights, on the CPU; no other randomness is used.
     """
 
-    steps: Tensor
-    """Training steps that were made, int64 []; kept with the weights, so that a resumed training knows them."""
+    readable_steps: Tensor
+    """Training steps whose bits could be read, int64 []; kept with the weights, for a training that is resumed."""
 
     def __init__(self, encoder: Encoder, decoder: Decoder, generator: torch.Generator) -> None:
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("readable_steps", torch.zeros((), dtype=torch.int64))
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)

@@ -70,7 +70,7 @@ def test_it_changes_the_victim_and_reports(member: type[Defense], data: Defender
     sets = (data.clean, data.poisoned.pairs)
     images = [pairs.images.copy() for pairs in sets]
     history = run(member, data, model, report=reports.append)
-    # Weights of both towers move (a supervised model has no use for its text) and stay numbers; the model is ready for evaluation.
+    # Weights of both towers move, or of one where the text has no use, and stay numbers; evaluation may begin.
     before = victim.state_dict()
     assert not torch.equal(model.state_dict()["visual.conv1.weight"], before["visual.conv1.weight"])
     trains_text = not torch.equal(model.state_dict()["token_embedding.weight"], before["token_embedding.weight"])

@@ -22,30 +22,39 @@ if TYPE_CHECKING:
     from bdray.attacks.steganography import Decoder, Encoder, Steganography
     from bdray.checkpoint import History
 
+    _Built = tuple[State, torch.device, tuple[Encoder, Decoder]]
+
 _log = logging.getLogger(__name__)
 _WEIGHTS, _MESSAGE, _HELD_OUT = 0x3E1647, 0x5EC4E7, 0x4E1D
+SMALLEST = 25
+"""Side in pixels of the smallest images: three halvings leave the four by four places that the decoder reads."""
 MEASURED = 256
 """At most so many images are held out; of fewer than ten times as many, a tenth."""
 CHUNK = 16
 """Images that are encoded at once: at 224 px more take longer, for want of cache."""
 READABLE = 0.75
 """Bit accuracy below which a lesson has failed; chance is 0.5."""
+_READABLE_LOSS = 0.35
+"""Half of the cross-entropy of chance; about a tenth of the bits are read wrongly then."""
+_RANGE_WEIGHT = 0.1
+"""Of the mean square of what is clamped away: without it residuals grow until clamping leaves them no gradient."""
 
 
 @component
 class SSBA(LearnedTrigger):
     """Sample-specific trigger (Li et al. 2021, ICCV): StegaStamp (Tancik et al. 2020) hides a message in the image.
 
-    An encoder makes of image and message a residual, which differs between images; a decoder has to read the message
-    from the 8-bit sum. Both learn together from random messages: binary cross-entropy of the bits, plus the mean
-    squared residual with a weight that rises from 0, because bits are learned only while nothing holds the encoder
-    back. An attack uses one message for all images.
+    From the image and a message an encoder makes a residual, which therefore differs between images; a decoder reads
+    the message from the 8-bit sum of image and residual. Both learn together from random messages, the attack hides
+    one and the same in all images. The loss is the binary cross-entropy of the bits plus the mean squared residual. The
+    weight of the second rises from 0, as StegaStamp's does: before the first bits are read it would only teach the
+    encoder to do nothing. StegaStamp waits 500 steps; here the weight rises in steps whose bits are read.
 
     Left out are StegaStamp's LPIPS term (it needs the weights of another network), its critic, the stronger loss near
     the borders, and the distortions of printing and photographing, for these images stay digital. Its squared error is
-    one of YUV colors, here of RGB. Networks are smaller; see :mod:`bdray.attacks.steganography`.
+    one of YUV colors, here of RGB. The networks are smaller; see :mod:`bdray.attacks.steganography`.
 
-    A message that cannot be seen is not learned either where images and models are small: ``strength``,
+    Where images and models are small, a residual that is hard to see is hard to learn too: ``strength``,
     ``image_weight`` and ``cell`` trade the one for the other.
     """
 
@@ -60,16 +69,13 @@ class SSBA(LearnedTrigger):
     """Side in pixels of the squares that share one color of the residual; 1 is the paper's."""
     image_weight: float = Field(default=10.0, ge=0)
     """Final weight of the mean squared residual, over pixels and channels, against that of the bits, 1."""
-    delay: float = Field(default=0.1, ge=0, le=1)
-    """Share of the training in which only bits count; in it the message is learned, at any price."""
     ramp: float = Field(default=0.6, gt=0, le=1)
-    """Share of the training, after the delay, in which the weight of the residual rises linearly to its final value."""
+    """Share of all steps in which the weight of the residual rises to its final value, counting from the first steps
+    whose bits are read."""
     strength: float = Field(default=1.0, ge=0)
     """Factor on the residual when the trigger is applied; it is learned at 1."""
 
     def check(self, image_size: int) -> None:
-        from bdray.attacks.steganography import SMALLEST
-
         if image_size < SMALLEST:
             raise ConfigError(
                 f"attack.trigger.type: ssba reads its message from images of at least {SMALLEST} px, but the data "
@@ -86,8 +92,10 @@ class SSBA(LearnedTrigger):
 
         from bdray.attacks.steganography import Steganography
 
-        encoder, decoder = (network.to_empty(device="cpu") for network in self._networks())
-        model = Steganography(encoder, decoder, self.generator(_WEIGHTS)).to(lesson.device)
+        encoder, decoder = self._networks()
+        model = Steganography(
+            encoder.to_empty(device="cpu"), decoder.to_empty(device="cpu"), self.generator(_WEIGHTS)
+        ).to(lesson.device)
         practice, held_out = self._samples(len(lesson.images))
 
         @torch.no_grad()
@@ -99,7 +107,7 @@ class SSBA(LearnedTrigger):
         if history and history[-1]["bit_accuracy"] < READABLE:
             _log.warning(
                 "trigger 'ssba': only %.0f%% of the bits can be read, where 50%% is chance. "
-                "Give it more attack.trigger.epochs, a longer delay or a lower image_weight.",
+                "Give it more attack.trigger.epochs, or fewer num_bits.",
                 100 * history[-1]["bit_accuracy"],
             )
         return _state(model), history
@@ -164,16 +172,16 @@ class SSBA(LearnedTrigger):
 
     def _learned(self, device: "torch.device") -> "tuple[Encoder, Decoder]":
         """Encoder and decoder with the learned weights, in eval mode; built once for each state and device."""
-        built, state = self.__dict__.get("_built"), self.state
-        if built is None or built[0] is not state or built[1] != device:
+        built: _Built | None = self.__dict__.get("_built")
+        if built is None or built[0] is not self.state or built[1] != device:
             networks = self._networks()
             for name, network in zip(("encoder.", "decoder."), networks, strict=True):
-                own = {key.removeprefix(name): value for key, value in state.items() if key.startswith(name)}
+                own = {key.removeprefix(name): value for key, value in self.state.items() if key.startswith(name)}
                 network.load_state_dict(own, assign=True)
                 network.eval().requires_grad_(False).to(device)
-            built = self.__dict__["_built"] = (state, device, networks)
-        networks = built[2]
-        return networks
+            built = self.state, device, networks
+            self.__dict__["_built"] = built  # beside the fields, as the state
+        return built[2]
 
     def _samples(self, total: int) -> "tuple[NDArray[np.int64], NDArray[np.int64]]":
         """Sorted indices of the samples to learn from, and of those held out."""
@@ -198,12 +206,14 @@ class SSBA(LearnedTrigger):
             bits = torch.randint(2, (len(rows), self.num_bits), generator=generator).to(images)
             residual = model.encoder(images, bits)
             encoded = (images + residual).clamp(0, 1)
+            excess = (images + residual - encoded).square().mean()
             shown = encoded + (to_pixels(encoded) - encoded).detach()  # read from 8 bits, learned as if from all
             bit_loss = F.binary_cross_entropy_with_logits(model.decoder(shown), bits)
             image_loss = residual.square().mean()
-            weight = self.image_weight * ((model.steps / total - self.delay) / self.ramp).clamp(0, 1)
-            model.steps += 1
-            return {"loss": bit_loss + weight * image_loss, "bit_loss": bit_loss, "image_loss": image_loss}
+            weight = self.image_weight * (model.readable_steps / (self.ramp * total)).clamp(max=1)
+            model.readable_steps += bit_loss.detach() < _READABLE_LOSS
+            combined = bit_loss + weight * image_loss + _RANGE_WEIGHT * excess
+            return {"loss": combined, "bit_loss": bit_loss, "image_loss": image_loss}
 
         return loss
 
@@ -219,5 +229,5 @@ def _state(model: "Steganography") -> State:
     """Weights of encoder and decoder, rounded so that the encoder is exact."""
     from bdray.attacks.steganography import round_weights
 
-    weights = {name: value for name, value in model.state_dict().items() if name != "steps"}
+    weights = {name: value for name, value in model.state_dict().items() if name != "readable_steps"}
     return {name: value.detach().cpu().contiguous() for name, value in round_weights(weights).items()}

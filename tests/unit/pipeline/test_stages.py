@@ -22,10 +22,10 @@ from bdray.pipeline.store import Store
 Make = Callable[..., Experiment]
 GOLDEN = {
     "pretrain": "155a18999cd8920b",
-    "victim": "ffda53486da83d15",
-    "defend": "1f89bac787a6c5ee",
-    "evaluate victim": "d9decace21fbcf56",
-    "evaluate defend": "b10a402194705111",
+    "victim": "9c89f59273f8c27c",
+    "defend": "63618dd9b4539da3",
+    "evaluate victim": "d18f01e0e578b903",
+    "evaluate defend": "6d546930c4da3019",
 }
 ALL = set(GOLDEN)
 NONE: set[str] = set()
