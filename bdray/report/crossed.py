@@ -10,7 +10,10 @@ Means = dict[Level, dict[Level, Estimate]]
 
 
 def describe_crossed(results: Results, metric: Metric) -> str:
-    """The best choice in every row, and the mean of each choice over the rows that all of them have; else nothing."""
+    """The best choice in every row, and the mean of each choice over the rows that all of them have; else nothing.
+
+    Choices that agree as printed share the first place.
+    """
     if len(results.study.axes) != 2:
         return ""
     first, second = results.study.axes
@@ -18,13 +21,14 @@ def describe_crossed(results: Results, metric: Metric) -> str:
     judged = {level: row for level, row in means.items() if len(row) > 1}
     if not judged:
         return ""
-    best: dict[Level, list[str]] = {}
+    best: dict[tuple[str, ...], list[str]] = {}
     for level, row in judged.items():
-        order = sorted((value.mean, place) for place, value in enumerate(row.values()))
-        winner = list(row)[order[0 if metric.goal == "min" else -1][1]]
-        best.setdefault(winner, []).append(f"{first.show(level)} ({metric.say_value(row[winner].mean)})")
+        means_of_row = [value.mean for value in row.values()]
+        top = metric.show(min(means_of_row) if metric.goal == "min" else max(means_of_row))
+        winners = tuple(second.show(choice) for choice, value in row.items() if metric.show(value.mean) == top)
+        best.setdefault(winners, []).append(f"{first.show(level)} ({top}{'%' * metric.is_rate})")
     word = "lowest" if metric.goal == "min" else "highest"
-    parts = [f"with {second.show(choice)} for {list_words(rows)}" for choice, rows in best.items()]
+    parts = [f"with {list_words(list(winners))} for {list_words(rows)}" for winners, rows in best.items()]
     sentence = f"Mean {metric.label} is {word} {'; '.join(parts)}."
     complete = [row for row in judged.values() if len(row) == len(second.levels)]
     if len(complete) < 2:

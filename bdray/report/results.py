@@ -11,6 +11,7 @@ from bdray import config
 from bdray.exceptions import DataError
 from bdray.report.examples import Picture, read_pictures
 from bdray.report.published import PublishedPoint, published_points
+from bdray.report.similarities import Judged, read_similarities
 from bdray.report.study import RATES, Axis, Level, Point, Study, read_study
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Results:
     published: tuple[PublishedPoint, ...]
     pictures: tuple[Picture, ...] = ()
     """What the study's triggers do to images."""
+    judged: tuple[Judged, ...] = ()
+    """What the study's defenses told poisoned from clean pairs by."""
 
     @cached_property
     def trials(self) -> "pd.DataFrame":
@@ -100,11 +103,11 @@ class Results:
         return frame
 
     def show(self, point: Point) -> str:
-        """``λ₂ = 0 (FT)``; several axes are separated by commas, and a single choice stands for itself."""
+        """``λ₂ = 0 (FT)``; names stand for themselves, and several axes are separated by commas: ``BadNet, λ₂ = 1``."""
         named = [(axis, level) for axis, level in zip(self.study.axes, point, strict=True) if level is not None]
-        if len(self.study.axes) == 1 and not self.study.axes[0].is_numeric:
-            return "".join(axis.show(level) for axis, level in named)
-        return ", ".join(f"{axis.label} = {axis.show(level)}" for axis, level in named)
+        return ", ".join(
+            f"{axis.label} = {axis.show(level)}" if axis.is_numeric else axis.show(level) for axis, level in named
+        )
 
     def published_at(self, point: Point, metric: str, *, is_victim: bool) -> PublishedPoint | None:
         """The first number that the papers print for a point of the trials, or of the victims."""
@@ -143,7 +146,7 @@ def load(folder: Path) -> Results:
     """Read a study's folder; a half-finished one is as good as any.
 
     Raises:
-        ConfigError: If there is no study in the folder, ``study.json`` does not describe one, or it names a picture
+        ConfigError: If there is no study in the folder, ``study.json`` does not describe one, or it names a file
             that lies elsewhere.
         DataError: If one of the CSV files is damaged, or does not fit the study.
     """
@@ -153,7 +156,8 @@ def load(folder: Path) -> Results:
     history = _read_csv(folder / "history.csv", study, ["role", "seed", "epoch"])
     _check_models(folder / "results.csv", study, models)
     pictures = read_pictures(folder, study.examples)
-    return Results(folder, study, models, history, published_points(study.published, study.axes), pictures)
+    judged = read_similarities(folder, study.similarities, study.axes)
+    return Results(folder, study, models, history, published_points(study.published, study.axes), pictures, judged)
 
 
 def _read_csv(path: Path, study: Study, required: list[str]) -> "pd.DataFrame":

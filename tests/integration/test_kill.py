@@ -30,7 +30,7 @@ def assert_as_uninterrupted(output: "Output", reference: "Output") -> None:
     assert [epoch["loss"] for epoch in histories[0]] == [epoch["loss"] for epoch in histories[1]]
     # Nothing is left unfinished, and the report has the one trial and its victim.
     assert output.checkpoints() == []
-    assert [row["stage"] for row in output.rows("smoke/lambda2")] == ["victim", "defend"]
+    assert [row["role"] for row in output.rows("smoke/lambda2")] == ["victim", "trial"]
     tracked = output.tracked("smoke/lambda2")
     # MLflow has each run once, closed, and each epoch once.
     assert tracked.states == dict.fromkeys(["smoke/lambda2", "base", "victim seed=0", "λ₂=1 seed=0"], "FINISHED")
@@ -174,7 +174,7 @@ def test_a_search_is_killed(smoke: "Output", driver: Start, tmp_path: Path) -> N
         killed.process.wait()
     last = driver(output, *words)
     assert last.wait() == 0, last.errors
-    rows = [row for row in output.rows("smoke/search") if row["stage"] == "defend"]
+    rows = [row for row in output.rows("smoke/search") if row["role"] == "trial"]
     # As many points as were asked for, all different, none of them trained in vain.
     assert len({(row["defense.in_modal_weight"], row["defense.recipe.learning_rate"]) for row in rows}) == 4
     assert len(rows) == len(output.manifests("defend")) == 4
