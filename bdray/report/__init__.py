@@ -35,7 +35,8 @@ def build(folder: Path) -> Report:
     """Write a study's report into its results folder, over an earlier one.
 
     Writes ``report.html``, ``table.csv``, ``table.tex`` and, as far as there are results to draw, ``figure``,
-    ``learning_curves`` and ``examples`` (of the triggers) as png, svg and pdf.
+    ``learning_curves``, ``densities`` (of the similarities of pairs) and ``examples`` (of the triggers) as png, svg and
+    pdf.
 
     Raises:
         ConfigError: If there is no study in the folder, or its description is malformed.
@@ -49,6 +50,7 @@ def build(folder: Path) -> Report:
     results = load(folder)
     summary = summarize(results)
     result, learning = figures.result_panels(results), figures.learning_panels(results)
+    densities = figures.density_panels(results)
     page, table, latex = folder / "report.html", folder / "table.csv", folder / "table.tex"
     written = [page, table, latex]
     try:
@@ -59,7 +61,9 @@ def build(folder: Path) -> Report:
                 written += figures.save(figures.compose(panels), folder, name)
         if any(picture.pixels is not None for picture in results.pictures):
             written += figures.save(figures.compose_pictures(results.pictures), folder, "examples")
-        page.write_text(html.render(results, summary, result, learning), encoding="utf-8")
+        if densities:
+            written += figures.save(figures.compose_densities(densities), folder, "densities")
+        page.write_text(html.render(results, summary, result, learning, densities), encoding="utf-8")
     except OSError as error:
         raise DataError(f"{folder}: the report cannot be written there. {error}") from error
     return Report(

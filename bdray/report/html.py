@@ -2,14 +2,14 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from bdray import config
 from bdray.report.examples import ROWS
-from bdray.report.figures import Panel, compose, to_svg
+from bdray.report.figures import Densities, Panel, compose, compose_densities, to_svg
 from bdray.report.figures.colors import PAIRS
 from bdray.report.finding import describe
 from bdray.report.goals import list_words
@@ -34,7 +34,13 @@ PICTURE_WIDTH = 400
 """How wide small pictures may be made, in CSS pixels."""
 
 
-def render(results: Results, summary: Summary, result: list[Panel], learning: list[Panel]) -> str:
+def render(
+    results: Results,
+    summary: Summary,
+    result: list[Panel],
+    learning: list[Panel],
+    densities: Sequence[Densities] = (),
+) -> str:
     """The page as one string. Everything that comes from the study is escaped by the template."""
     study = results.study
     return _template().render(
@@ -44,6 +50,9 @@ def render(results: Results, summary: Summary, result: list[Panel], learning: li
         missing=results.missing(),
         result=_inline(result, "result"),
         learning=_inline(learning, "learning"),
+        densities=_inline_densities(densities),
+        judged=results.judged,
+        num_hidden_densities=sum(item.pairs is not None for item in results.judged) - len(densities),
         has_curve=results.axis is not None,
         has_victims=len(results.victims) > 0,
         epoch_label=results.epoch_label,
@@ -78,6 +87,13 @@ def _inline(panels: list[Panel], name: str) -> list[tuple[str, str]]:
     """Each panel as an svg of its own, so that a phone can stack them; its colors follow the page's."""
     return [
         (panel.metric.label, _themed(to_svg(compose([panel]), f"{name}{index}"))) for index, panel in enumerate(panels)
+    ]
+
+
+def _inline_densities(panels: Sequence[Densities]) -> list[tuple[str, str]]:
+    return [
+        (panel.title, _themed(to_svg(compose_densities([panel]), f"densities{index}")))
+        for index, panel in enumerate(panels)
     ]
 
 

@@ -159,6 +159,17 @@ class Example:
 
 
 @component
+class Similarities:
+    """The similarities of image and caption that a defense judged its training pairs by, at one point."""
+
+    point: dict[str, bool | int | float | str]
+    """A value of every axis, by its field."""
+    seed: int
+    file: str = Field(pattern=r"^similarities/\w[\w.-]*\.csv$")
+    """Place in the study's folder."""
+
+
+@component
 class Study:
     """``study.json``: what was asked, and how it was run."""
 
@@ -179,6 +190,7 @@ class Study:
     deviations: list[str] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     examples: list[Example] = Field(default_factory=list)
+    similarities: list[Similarities] = Field(default_factory=list)
     settings: dict[str, Any] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
     planned_trials: int = Field(ge=0)

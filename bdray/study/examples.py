@@ -9,6 +9,7 @@ from typing import Any
 
 from bdray import config
 from bdray.exceptions import StoreError
+from bdray.pipeline.stages.base import Stage
 from bdray.pipeline.stages.evaluate import EXAMPLES, Evaluate
 from bdray.pipeline.stages.trigger import trigger_stage
 from bdray.pipeline.store import Store
@@ -44,7 +45,8 @@ class Examples:
         name = _name(evaluation)
         if name not in self._triggers:
             self._triggers[name] = trial.experiment.attack.trigger.type
-            self._copy(evaluation, name)
+            # A study ends with its numbers also without a picture; the report says that it is missing.
+            copy_file(self.store, evaluation, EXAMPLES, self.folder / FOLDER / name)
         points = self._points.setdefault(name, [])
         if trial.point not in points:
             points.append(trial.point)
@@ -73,16 +75,18 @@ class Examples:
                 words.append(_show(path, axis, sorted(own, key=axis.place)))
         return "; ".join(words) or self._triggers[name]
 
-    def _copy(self, evaluation: Evaluate, name: str) -> None:
-        try:
-            source = self.store.fetch(evaluation.name, evaluation.key, EXAMPLES)
-        except StoreError:  # a study ends with its numbers also without a picture; the report says that it is missing
-            return
-        path = self.folder / FOLDER / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        shutil.copyfile(source, partial)
-        os.replace(partial, path)
+
+def copy_file(store: Store, stage: Stage, name: str, path: Path) -> bool:
+    """Copy a file of a stage's result, whole or not at all. Returns whether the store has it."""
+    try:
+        source = store.fetch(stage.name, stage.key, name)
+    except StoreError:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    shutil.copyfile(source, partial)
+    os.replace(partial, path)
+    return True
 
 
 def _name(evaluation: Evaluate) -> str:

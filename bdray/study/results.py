@@ -18,6 +18,8 @@ from bdray.report.study import DETECTION
 from bdray.study.examples import FOLDER as EXAMPLES_FOLDER
 from bdray.study.examples import Examples
 from bdray.study.plan import Result
+from bdray.study.similarities import FOLDER as SIMILARITIES_FOLDER
+from bdray.study.similarities import Similarities
 from bdray.study.space import AFTER_VICTIM
 from bdray.study.spec import LoadedStudy, Trial
 
@@ -38,7 +40,7 @@ class ResultsFolder:
     folder: Path
     loaded: LoadedStudy
     store: Store
-    """Where the results came from; it has the pictures of the triggers."""
+    """Where the results came from; it has the pictures of the triggers and the similarities of pairs."""
     planned_trials: int
     tracking: Mapping[str, str] = field(default_factory=dict)
     """How to open the tracker, for the report."""
@@ -50,6 +52,7 @@ class ResultsFolder:
 
     def __post_init__(self) -> None:
         self._examples = Examples(self.folder, self.loaded, self.store)
+        self._similarities = Similarities(self.folder, self.loaded, self.store)
 
     def add_victim(self, trial: Trial, result: Result) -> None:
         """Note a victim's own numbers, once: the row without a defense, at the axes that the victim depends on."""
@@ -69,12 +72,14 @@ class ResultsFolder:
         defense = trial.experiment.defense
         self._add(result, dict(trial.point), defense.type if defense else NO_DEFENSE, "trial")
         self._examples.add(trial, result)
+        self._similarities.add(trial, result)
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What reports are made from: three files and, if there are any, the folder of pictures."""
-        paths = [self.folder / name for name in ("study.json", "results.csv", "history.csv", EXAMPLES_FOLDER)]
-        return tuple(path for path in paths if path.name != EXAMPLES_FOLDER or path.is_dir())
+        """What reports are made from: three files and, if there are any, the folders of pictures and similarities."""
+        files = [self.folder / name for name in ("study.json", "results.csv", "history.csv")]
+        folders = [self.folder / name for name in (EXAMPLES_FOLDER, SIMILARITIES_FOLDER)]
+        return (*files, *(path for path in folders if path.is_dir()))
 
     def write(self) -> None:
         """Bring the files up to date."""
@@ -138,6 +143,7 @@ class ResultsFolder:
             deviations=list(study.deviations),
             notes=list(study.notes),
             examples=self._examples.listing(),
+            similarities=self._similarities.listing(),
             settings=self.loaded.base,
             provenance=_provenance(list(self._manifests.values())),
             planned_trials=self.planned_trials,

@@ -48,7 +48,8 @@ class SSBA(LearnedTrigger):
     the message from the 8-bit sum of image and residual. Both learn together from random messages, the attack hides
     one and the same in all images. The loss is the binary cross-entropy of the bits plus the mean squared residual. The
     weight of the second rises from 0, as StegaStamp's does: before the first bits are read it would only teach the
-    encoder to do nothing. StegaStamp waits 500 steps; here the weight rises in steps whose bits are read.
+    encoder to do nothing. StegaStamp waits 500 steps; here the weight rises in steps whose bits are read, and a small
+    third term keeps sums near the range of pixels until then.
 
     Left out are StegaStamp's LPIPS term (it needs the weights of another network), its critic, the stronger loss near
     the borders, and the distortions of printing and photographing, for these images stay digital. Its squared error is

@@ -3,11 +3,23 @@
 from bdray.report.figures.bars import Bars
 from bdray.report.figures.canvas import Panel, compose, save, to_svg
 from bdray.report.figures.curve import Curve
+from bdray.report.figures.densities import Densities, compose_densities, density_panels
 from bdray.report.figures.examples import compose_pictures
 from bdray.report.figures.learning import Learning
 from bdray.report.results import Results
 
-__all__ = ["Panel", "compose", "compose_pictures", "learning_panels", "result_panels", "save", "to_svg"]
+__all__ = [
+    "Densities",
+    "Panel",
+    "compose",
+    "compose_densities",
+    "compose_pictures",
+    "density_panels",
+    "learning_panels",
+    "result_panels",
+    "save",
+    "to_svg",
+]
 
 MAX_PANELS = 2
 """As in the paper's Fig. 5: the attack and its price."""
