@@ -19,7 +19,7 @@ class _Point:
     keys: list[str]
     """Key of each trial's last job."""
     victims: list[str]
-    """Key of each trial's victim; its own key, where nothing is defended."""
+    """Key of each trial's victim: its own, where nothing is defended; empty, where a defense trains in its place."""
 
 
 @dataclass
@@ -102,7 +102,7 @@ class Board:
         for trial in found:
             chain = jobs(trial)
             keys.append(chain[-1].key)
-            victims.append(next(job.key for job in chain if isinstance(job.stage, PoisonVictim)))
+            victims.append(next((job.key for job in chain if isinstance(job.stage, PoisonVictim)), ""))
             for job in chain:
                 if (
                     job.key in self.waiting

@@ -255,3 +255,12 @@ def test_a_knob_of_the_victim_gives_victims_of_their_own(game: Callable[..., Gam
     assert order.count("base") == 1
     assert sum(label.startswith("victim") for label in order) == 4
     assert len(order) == 1 + 4 + 4
+
+
+def test_a_defense_in_the_victims_place_needs_no_victim(game: Callable[..., Game], workplace: Path) -> None:
+    words = ["defense={type: ssl_pretraining}", "axes={attack.poison_ratio: {values: [0.25]}}", "compare=[]"]
+    words += ["attack.num_poisoned=null", "seeds=[0]"]
+    played = game(0.25, loaded=load("some/grid", words), path="attack.poison_ratio")
+    # It trains on the poisoned data from the base on: no victim is trained, and none is told of.
+    assert played.play() == ["base", "poison_ratio=0.25 seed=0"]
+    assert played.trials == [("poison_ratio=0.25 seed=0", True, False)]
