@@ -47,7 +47,7 @@ def test_the_worker_is_killed(reference: "Output", one_trial: list[str], driver:
     assert running.wait() == 0, running.errors
     assert_as_uninterrupted(output, reference)
     log = running.log.read_text()
-    # It went on after the epochs of the checkpoint rather than from the start; the first epoch's own line is lost if the
+    # It went on after the epochs of the checkpoint, not from the start; the first epoch's own line is lost if the
     # process died between its checkpoint and its report.
     assert log.count("epoch 1/12") <= 1
     assert log.count("epoch 12/12") == 1
