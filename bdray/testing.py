@@ -67,7 +67,7 @@ def example(member: type[Component], **fields: Any) -> Component:
     """
     recipe = config.dump(tiny_recipe())
     small: dict[str, Any] = {"recipe": recipe, "overfit_recipe": recipe, "suspicious_share": 0.25, "num_detected": 8}
-    known = config.json_schema(member)["properties"] if "recipe" in vars(member)["__dataclass_fields__"] else {}
+    known = config.json_schema(member)["properties"]
     tree = {name: value for name, value in small.items() if name in known}
     built: Component = config.build(member, tree | fields, f"example of {member.__name__}")
     return built

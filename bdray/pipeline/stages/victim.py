@@ -69,7 +69,7 @@ class PoisonVictim(TrainingStage):
 
     @property
     def images(self) -> int:
-        return (self.experiment.victim.num_samples or self.experiment.data.size("train")) * self.epochs
+        return self.experiment.num_trained * self.epochs
 
     def train(self, model: "open_clip.CLIP", session: "Session", context: Context) -> "History":
         from bdray.objective import ContrastiveObjective
