@@ -17,7 +17,7 @@ from bdray.report.picks import Pick
 from bdray.report.published import parts_of
 from bdray.report.results import NO_DEFENSE, Results
 from bdray.report.statistics import estimate
-from bdray.report.study import DASH, DETECTION, Metric, Point, show_level
+from bdray.report.study import DASH, DETECTION, Metric, Point, Study, show_level
 from bdray.report.tables import TRIAL_LABEL, VICTIM_LABEL, Summary
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def render(
         num_hidden_densities=sum(item.pairs is not None for item in results.judged) - len(densities),
         has_curve=results.axis is not None,
         has_victims=len(results.victims) > 0,
+        split=study.split,
         epoch_label=results.epoch_label,
         pictures=results.pictures,
         picture_rows=ROWS,
@@ -65,7 +66,7 @@ def render(
         summary_html=summary.to_html(),
         models=_models(results),
         published=_published(results),
-        num_test=_num_test(study.settings),
+        num_images=_num_images(study),
         chance=_chance(results),
         provenance=_provenance(study.provenance),
         dark=[(light.lstrip("#"), dark) for light, dark in PAIRS],
@@ -181,9 +182,10 @@ def _shown_width(width: int) -> int:
     return width * max(1, PICTURE_WIDTH // max(width, 1))
 
 
-def _num_test(settings: dict[str, Any]) -> int | None:
-    """Size of the test split, where the data set states it."""
-    found = [value for path, value in config.flatten(settings).items() if path.rpartition(".")[2] == "num_test"]
+def _num_images(study: Study) -> int | None:
+    """Size of the split that models were judged on, where the data set states it."""
+    field = f"num_{study.split}"
+    found = [value for path, value in config.flatten(study.settings).items() if path.rpartition(".")[2] == field]
     return int(found[0]) if found and isinstance(found[0], int) else None
 
 

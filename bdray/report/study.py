@@ -181,6 +181,8 @@ class Study:
     base: str = ""
     axes: list[Axis]
     seeds: list[int]
+    split: Literal["validation", "test"] = "test"
+    """What finished models were judged on."""
     metrics: list[Metric] = Field(min_length=1)
     compare: list[bool | int | float | str] = Field(default_factory=list, max_length=2)
     """The two values of a single axis whose difference the report spells out; by default the first and the last."""

@@ -6,6 +6,7 @@ from bdray.exceptions import ConfigError
 from bdray.report.published import published_points
 from bdray.report.results import COLUMNS
 from bdray.report.study import check_goals
+from bdray.study.search.grid import Grid
 from bdray.study.space import AFTER_VICTIM
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ def check(loaded: "LoadedStudy") -> None:
     """
     study, launch = loaded.study, loaded.runtime.training
     study.search.check(study.axes, loaded.objectives)
+    if study.split == "test" and not isinstance(study.search, Grid):
+        raise ConfigError(
+            f"{loaded.source}: split: a search chooses by what it sees, so it must not see the test split. "
+            "Leave split out, and read the test split with a grid over what the search found."
+        )
     if launch.nested and launch.gpus_per_worker % 1:
         raise ConfigError("training.gpus_per_worker: a fraction of a GPU needs training.num_workers=1.")
     if "seed" in study.axes:

@@ -47,7 +47,7 @@ class Observer:
         self._open_run(job)
         for epoch in result.model["history"]:  # those that an interrupted run could not log
             self._tracker.log(job.key, int(epoch["epoch"]), self._measured(epoch))
-        metrics = {f"test/{name}": value for name, value in result.metrics.items()}
+        metrics = {f"{job.split}/{name}": value for name, value in result.metrics.items()}
         for part in ("poisoning", "clean_data"):  # counts and shares, as they came out
             metrics |= {f"{part}/{name}": value for name, value in result.model.get(part, {}).items()}
         self._tracker.finish(job.key, status="FINISHED", metrics=metrics)

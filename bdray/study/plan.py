@@ -4,20 +4,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from bdray.data.base import Split
 from bdray.exceptions import ConfigError
 from bdray.pipeline.stages import Defend, EpochStage, Evaluate, PoisonVictim, Stage
 from bdray.pipeline.store import Manifest, Store
+from bdray.report.study import DETECTION
 from bdray.study.search.base import Proposal
 from bdray.study.spec import LoadedStudy, Trial
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one slot computes in one go: a model and its evaluation on the test split, or a learned trigger."""
+    """What one slot computes in one go: a model and its evaluation, or a learned trigger."""
 
     stage: EpochStage
     label: str
     """Name for people."""
+    split: Split
+    """What the model is evaluated on."""
 
     @property
     def key(self) -> str:
@@ -28,7 +32,7 @@ class Job:
     def evaluation(self) -> Evaluate | None:
         """The evaluation that belongs to the model; a clean base has none, for it has no attack."""
         if isinstance(self.stage, PoisonVictim | Defend):
-            return Evaluate(self.stage.experiment, self.stage)
+            return Evaluate(self.stage.experiment, self.stage, self.split)
         return None
 
     @property
@@ -52,7 +56,10 @@ class Job:
         if model is None or self.evaluation is None:
             return Result(self, model, {}) if model else None
         found = store.find(self.evaluation.name, self.evaluation.key)
-        return Result(self, model, found["metrics"]) if found else None
+        if found is None:
+            return None
+        own = {name: value for name, value in model["metrics"].items() if name.startswith(DETECTION)}
+        return Result(self, model, {**found["metrics"], **own})
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Result:
     job: Job
     model: Manifest
     metrics: dict[str, float]
-    """Measured on the test split; empty for a clean base or a trigger."""
+    """Measured by the evaluation, and by the defense of itself; empty for a clean base or a trigger."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ def jobs(trial: Trial) -> list[Job]:
         target.name: trial.label,
     }
     stages = {stage.key: stage for stage in (*target.upstream(), target) if isinstance(stage, EpochStage)}
-    return [Job(stage, names[stage.name]) for stage in stages.values()]
+    return [Job(stage, names[stage.name], trial.split) for stage in stages.values()]
 
 
 def plan(loaded: LoadedStudy, proposals: Iterable[Proposal], store: Store) -> Plan:

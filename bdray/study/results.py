@@ -107,7 +107,6 @@ class ResultsFolder:
         stage = result.job.stage
         common: Row = {"role": role, "key": result.job.key, "seed": stage.experiment.seed, **point}
         trigger = stage.experiment.attack.trigger.type
-        found = {name: value for name, value in result.model["metrics"].items() if name.startswith(DETECTION)}
         seconds = sum(epoch.get("train_seconds", 0.0) for epoch in result.model["history"])
         self._rows[identity] = {
             **common,
@@ -116,7 +115,7 @@ class ResultsFolder:
             "defense_type": defense,
             **result.metrics,
             # The report asks for a column of every metric of the study, also before the first model that has it.
-            **{name: found.get(name, "") for name in (*self.loaded.objectives, *found) if name.startswith(DETECTION)},
+            **{name: result.metrics.get(name, "") for name in self.loaded.objectives if name.startswith(DETECTION)},
             "train_seconds": seconds,
         }
         history = self._history[identity] = []
@@ -136,6 +135,7 @@ class ResultsFolder:
             base=study.base,
             axes=self.loaded.described_axes,
             seeds=list(study.seeds),
+            split=self.loaded.split,
             metrics=list(study.metrics),
             compare=list(study.compare),
             published=list(study.published),

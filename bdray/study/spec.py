@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from bdray import config
 from bdray.config import Tree
+from bdray.data.base import Split
 from bdray.exceptions import ConfigError
 from bdray.pipeline.experiment import Experiment
 from bdray.registry import component
@@ -47,6 +48,9 @@ class Study:
     """How the points are chosen."""
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     """Every point runs once with each."""
+    split: Literal["validation", "test"] | None = None
+    """What finished models are judged on. None: a grid on the test split; a search on the validation split, for it
+    chooses by what it sees."""
     metrics: tuple[Metric, ...] = Field(default=HEADLINES, min_length=1)
     """What to look at."""
     compare: tuple[bool | int | float | str, ...] = Field(default=(), max_length=2)
@@ -71,6 +75,8 @@ class Trial:
     label: str
     victim_label: str
     """Name of the trial's victim for people."""
+    split: Split
+    """What its models are judged on."""
 
     @property
     def seed(self) -> int:
@@ -112,7 +118,12 @@ class LoadedStudy:
                 tree = config.set_dotted(tree, path, value, Experiment)
         experiment = config.build(Experiment, config.set_dotted(tree, "seed", seed), self.source)
         own = {path: value for path, value in point.items() if not self.turns(path) & AFTER_VICTIM}
-        return Trial(point, experiment, self.label(point, seed), f"victim {self.label(own, seed)}")
+        return Trial(point, experiment, self.label(point, seed), f"victim {self.label(own, seed)}", self.split)
+
+    @property
+    def split(self) -> Literal["validation", "test"]:
+        """What finished models are judged on."""
+        return self.study.split or ("test" if isinstance(self.study.search, Grid) else "validation")
 
     def turns(self, path: str) -> set[str]:
         """Parts of the experiment that an axis changes."""
@@ -231,4 +242,4 @@ def _fields(cls: Any) -> set[str]:
 def _science(study: Study) -> Tree:
     """The fields of a study that decide its trials and results."""
     tree: Tree = config.dump(study)
-    return {key: tree[key] for key in ("axes", "search", "seeds", "metrics")}
+    return {key: tree[key] for key in ("axes", "search", "seeds", "split", "metrics")}

@@ -24,6 +24,7 @@ def payload(job: Job, runtime: Runtime) -> dict[str, Any]:
     return {
         "key": job.key,
         "label": job.label,
+        "split": job.split,
         "stage": job.stage.name,
         "experiment": config.dump(job.stage.experiment),
         "store": runtime.store_uri,
@@ -86,7 +87,7 @@ def rebuild(told: Mapping[str, Any]) -> Job:
         "victim": stages.PoisonVictim,
         "defend": stages.Defend,
     }
-    return Job(makers[told["stage"]](experiment), told["label"])
+    return Job(makers[told["stage"]](experiment), told["label"], told["split"])
 
 
 def _run_nested(told: dict[str, Any], launch: Launch) -> None:

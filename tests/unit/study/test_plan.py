@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from bdray.exceptions import ConfigError
 from bdray.pipeline.store import Store
 from bdray.study.plan import Job, jobs, plan
 from bdray.study.runner import known_plan
@@ -93,3 +96,19 @@ def test_a_payload_is_rebuilt_to_the_same_job(grid: LoadedStudy) -> None:
             job.evaluation and job.evaluation.key,
         )
         assert told["store"] == grid.runtime.store_uri
+
+
+def test_a_search_is_judged_on_validation_and_a_grid_on_test(grid: LoadedStudy, search: LoadedStudy) -> None:
+    of_grid = jobs(grid.trial({"defense.in_modal_weight": 1}, 0))[-1]
+    of_search = jobs(search.trial({"defense.in_modal_weight": 1}, 0))[-1]
+    assert (of_grid.split, of_search.split) == ("test", "validation")
+    assert of_grid.evaluation is not None
+    assert of_search.evaluation is not None
+    # the two have other numbers, so the store must not take one for the other
+    assert of_grid.evaluation.key != of_search.evaluation.key
+
+
+def test_a_search_must_not_see_the_test_split(workplace: Path) -> None:
+    with pytest.raises(ConfigError, match=r"search\.yaml: split: a search chooses by what it sees"):
+        load("some/search", ["split=test"])
+    assert load("some/grid", ["split=validation"]).split == "validation"
