@@ -7,6 +7,7 @@ from bdray.report.figures.densities import Densities, compose_densities, density
 from bdray.report.figures.examples import compose_pictures
 from bdray.report.figures.learning import Learning
 from bdray.report.results import Results
+from bdray.report.study import Level
 
 __all__ = [
     "Densities",
@@ -21,6 +22,8 @@ __all__ = [
     "to_svg",
 ]
 
+MAX_LINES = 8
+"""That one panel of learning curves can hold."""
 MAX_PANELS = 2
 """As in the paper's Fig. 5: the attack and its price."""
 
@@ -34,6 +37,12 @@ def result_panels(results: Results) -> list[Panel]:
 
 
 def learning_panels(results: Results) -> list[Panel]:
-    """The same metrics by epoch on the validation split, as far as they were recorded."""
-    panels = [Learning(results, metric) for metric in results.study.metrics[:MAX_PANELS]]
+    """The same metrics by epoch on the validation split, as far as they were recorded.
+
+    Where one panel would be crowded each level of the first axis has panels of its own.
+    """
+    metrics, axes = results.study.metrics[:MAX_PANELS], results.study.axes
+    is_crowded = len(axes) > 1 and len(results.points()) > MAX_LINES
+    levels: list[Level | None] = list(dict.fromkeys(point[0] for point in results.points())) if is_crowded else [None]
+    panels = [Learning(results, metric, level=level) for level in levels for metric in metrics]
     return [panel for panel in panels if panel.lines()]

@@ -23,6 +23,7 @@ class Bars:
 
     results: Results
     metric: Metric
+    group: str = ""
 
     @property
     def height(self) -> float:

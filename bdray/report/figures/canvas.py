@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from io import StringIO
 from pathlib import Path
+from string import ascii_lowercase
 from typing import TYPE_CHECKING, Protocol
 
 from bdray.report.figures.colors import GRID, INK, MUTED
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+COLUMNS = 2
 FORMATS = ("png", "svg", "pdf")
 WIDTH, HEIGHT = 5.3, 3.65
 """Of one panel in inches, with room for its labels on the right."""
@@ -31,27 +33,35 @@ class Panel(Protocol):
         """In inches."""
         ...
 
+    @property
+    def group(self) -> str:
+        """What the panel is about where its metric has several panels; empty where it has one."""
+        ...
+
     def draw(self, axes: "Axes") -> None:
         """Draw into empty axes whose place in the figure is final."""
         ...
 
 
 def compose(panels: Sequence[Panel], *, lettered: bool = True) -> "Figure":
-    """Panels side by side, titled and, as in a paper, lettered."""
+    """Panels two by two, titled and, as in a paper, lettered."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     height = max(panel.height for panel in panels)
+    columns = min(len(panels), COLUMNS)
+    rows = math.ceil(len(panels) / columns)
+    width, total = WIDTH * columns, height * rows
     with style():
-        figure = Figure(figsize=(WIDTH * len(panels), height))
+        figure = Figure(figsize=(width, total))
         FigureCanvasAgg(figure)
         for index, panel in enumerate(panels):
-            left = index * WIDTH + 0.44
-            axes = figure.add_axes(
-                (left / (WIDTH * len(panels)), 0.56 / height, 3.4 / (WIDTH * len(panels)), (height - 1.16) / height)
-            )
+            row, column = divmod(index, columns)
+            left, bottom = column * WIDTH + 0.44, (rows - 1 - row) * height + 0.56
+            axes = figure.add_axes((left / width, bottom / total, 3.4 / width, (height - 1.16) / total))
             panel.draw(axes)
-            _title(axes, panel.metric, f"({'abcdefgh'[index]}) " if lettered and len(panels) > 1 else "")
+            letter = f"({ascii_lowercase[index]}) " if lettered and 1 < len(panels) <= len(ascii_lowercase) else ""
+            _title(axes, panel.metric, letter, panel.group)
     return figure
 
 
@@ -86,8 +96,9 @@ def limit_rate(axes: "Axes") -> None:
     axes.set_yticks(range(low, 101, 20 if low == 0 else 10))
 
 
-def _title(axes: "Axes", metric: Metric, letter: str) -> None:
-    words = re.sub(r"_top\d+$", "", metric.name).replace("_", " ")
+def _title(axes: "Axes", metric: Metric, letter: str, group: str) -> None:
+    words = re.sub(r"_top\d+$", "", metric.name).replace("_", " ").capitalize()
+    title = f"{group}: {words.lower()}" if group else words
     goal = "lower is better" if metric.goal == "min" else "higher is better"
     unit = f" in {metric.unit}" if metric.unit else ""
     position = axes.get_position()
@@ -96,9 +107,7 @@ def _title(axes: "Axes", metric: Metric, letter: str) -> None:
         return
     inch = 1 / figure.get_figheight()
     left = position.x0 - 0.36 / figure.get_figwidth()
-    figure.text(
-        left, position.y1 + 0.40 * inch, f"{letter}{words.capitalize()}", fontsize=11, fontweight="bold", color=INK[0]
-    )
+    figure.text(left, position.y1 + 0.40 * inch, f"{letter}{title}", fontsize=11, fontweight="bold", color=INK[0])
     figure.text(left, position.y1 + 0.19 * inch, f"{metric.label}{unit}, {goal}", fontsize=8.5, color=MUTED[0])
 
 

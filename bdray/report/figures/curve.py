@@ -67,6 +67,7 @@ class Curve:
     metric: Metric
     axis: Axis
     height: float = HEIGHT
+    group: str = ""
 
     def draw(self, axes: "Axes") -> None:
         scale = self._scale()

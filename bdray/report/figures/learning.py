@@ -9,7 +9,7 @@ from bdray.report.figures.colors import VICTIM, ordered
 from bdray.report.figures.labels import Label, label_ends
 from bdray.report.results import Results
 from bdray.report.statistics import estimate
-from bdray.report.study import Metric
+from bdray.report.study import Level, Metric, Point
 from bdray.report.tables import TRIAL_LABEL
 
 if TYPE_CHECKING:
@@ -27,6 +27,12 @@ class Learning:
     results: Results
     metric: Metric
     height: float = HEIGHT
+    level: Level | None = None
+    """Of the first axis, where only its lines are drawn; None: all lines."""
+
+    @property
+    def group(self) -> str:
+        return "" if self.level is None else self.results.study.axes[0].show(self.level)
 
     def lines(self) -> dict[str, Line]:
         """Line by name of the point; empty if the metric was not recorded by epoch."""
@@ -34,7 +40,8 @@ class Learning:
         if self.metric.name not in history.columns:
             return {}
         trials = history[history["role"] == "trial"]
-        points = {self.results.show(point): self.results.at(trials, point) for point in self.results.points()}
+        shown = [point for point in self.results.points() if self.level in (None, point[0])]
+        points = {self._name(point): self.results.at(trials, point) for point in shown}
         lines = {name or TRIAL_LABEL[self.results.has_defense]: self._line(rows) for name, rows in points.items()}
         return {name: line for name, line in lines.items() if line[0]}
 
@@ -54,6 +61,9 @@ class Learning:
         axes.set_xlabel(self.results.epoch_label, fontsize=9, labelpad=2)
         label_ends(axes, labels)
 
+    def _name(self, point: Point) -> str:
+        return self.results.show(point if self.level is None else (None, *point[1:]))
+
     def _line(self, rows: "pd.DataFrame") -> Line:
         rows = rows[rows[self.metric.name].notna()]
         seeds = rows.groupby("epoch")["seed"].nunique()
@@ -64,9 +74,13 @@ class Learning:
     def _victims(self, axes: "Axes") -> list[Label]:
         """The level that the defenses start from: the victims' last epoch, judged on the same split."""
         history = self.results.history
-        rows = history[history["role"] == "victim"].sort_values("epoch").groupby("seed").tail(1)
+        rows = history[history["role"] == "victim"]
+        points = [point for point in self.results.victim_points() if self.level is None or point[0] == self.level]
+        if len(points) != 1:
+            return []
+        rows = self.results.at(rows, points[0]).sort_values("epoch").groupby("seed").tail(1)
         level = estimate(list(rows[self.metric.name])).mean * self.metric.scale
-        if math.isnan(level) or len(self.results.victim_points()) > 1:
+        if math.isnan(level):
             return []
         axes.axhline(level, color=VICTIM[0], lw=1.2, ls=(0, (1, 2)), zorder=1)
         return [Label("victim", VICTIM[0], level)]

@@ -115,7 +115,7 @@ def full_models(seeds: tuple[int, ...] = (0, 1, 2)) -> list[dict[str, Any]]:
     return rows
 
 
-def full_history(models: list[dict[str, Any]], epochs: int = 6) -> list[dict[str, Any]]:
+def full_history(models: list[dict[str, Any]], epochs: int = 6, keep: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     """Each model that has a result approaches it exponentially."""
     rng = random.Random(11)
     rows = []
@@ -133,7 +133,7 @@ def full_history(models: list[dict[str, Any]], epochs: int = 6) -> list[dict[str
                 )
             )
             rows.append(
-                {name: row[name] for name in ("key", "role", "seed", FIELD)}
+                {name: row[name] for name in ("key", "role", "seed", FIELD, *keep)}
                 | {"epoch": epoch, "loss": 1 + left, "clean_accuracy_top1": ca, "attack_success_rate_top1": asr}
                 | {"clip_loss": 0.6 + left, "in_modal_loss": 0.4}
             )

@@ -12,6 +12,7 @@ from bdray.report.figures.bars import Bars
 from bdray.report.figures.curve import Curve, Scale
 from bdray.report.figures.labels import spread
 from bdray.report.results import load
+from tests.unit.report.conftest import STUDY, full_history
 
 Write = Callable[..., Path]
 Row = Callable[..., dict[str, Any]]
@@ -70,6 +71,22 @@ def test_learning_curve_stops_where_a_seed_does(write: Write, models: list[dict[
     assert {name: len(line[0]) for name, line in lines.items()}["λ₂ = 1"] == 2
     assert len(lines["λ₂ = 2"][0]) == 4
     assert others == []
+
+
+def test_crowded_learning_curves_have_panels_by_the_first_axis(write: Write, models: list[dict[str, Any]]) -> None:
+    levels = ["BadNet", "SIG"]
+    axes = [{"field": "attack", "label": "attack", "values": levels}, STUDY["axes"][0]]
+    rows = [{**row, "attack": level, "key": f"{level} {row['key']}"} for level in levels for row in models]
+    study = {"axes": axes, "planned_trials": 36, "compare": [], "published": []}
+    panels = figures.learning_panels(load(write(study, rows, full_history(rows, keep=("attack",)))))
+    # twelve lines in one panel cannot be told apart; six can, and their labels do not repeat the attack
+    assert [(panel.group, panel.metric.label) for panel in panels] == [
+        (level, label) for level in levels for label in ("ASR@1", "CA@1")
+    ]
+    assert next(iter(panels[0].lines())) == "λ₂ = 0 (FT)"  # type: ignore[attr-defined]
+    drawn = figures.compose(panels)
+    boxes = [found.get_position() for found in drawn.axes]
+    assert len({round(box.x0, 3) for box in boxes}) == len({round(box.y0, 3) for box in boxes}) == 2
 
 
 def test_a_label_is_never_mathematics(write: Write) -> None:
