@@ -66,13 +66,14 @@ class Attack:
             raise ValueError("caption_templates: give at least one template")
         return self
 
-    def check(self, data: Dataset, num_samples: int, captions: Callable[[], Sequence[str]]) -> None:
+    def check(self, data: Dataset, num_samples: int, captions: Callable[[], Sequence[str] | None]) -> None:
         """Refuse an attack that this data set cannot carry.
 
         Args:
             data: The data set.
             num_samples: Size of the training set.
-            captions: Reads the captions of the training set; only asked if the attack depends on them.
+            captions: Reads the captions of the training set; only asked if the attack depends on them. If it returns
+                None, they are judged by :meth:`poison`.
 
         Raises:
             ConfigError: If the target is no class, the number of poisons is too large, or the trigger does not fit
@@ -87,8 +88,13 @@ class Attack:
                 f"{num_samples}. Choose at most {num_samples}."
             )
         self.trigger.check(data.image_size)
-        if self.samples != "any" or self.captions == "natural":
-            self._check_captions(captions(), num_samples)
+        known = captions() if self._reads_captions else None
+        if known is not None:
+            self._check_captions(known, num_samples)
+
+    @property
+    def _reads_captions(self) -> bool:
+        return self.samples != "any" or self.captions == "natural"
 
     def _check_captions(self, captions: Sequence[str], num_samples: int) -> None:
         named = int(self.names_target(captions).sum())
@@ -130,9 +136,14 @@ class Attack:
         Args:
             captions: Clean captions of the training set.
             seed: Seed of all that is drawn.
+
+        Raises:
+            ConfigError: If too few captions are such as the attack needs.
         """
         import numpy as np
 
+        if self._reads_captions:
+            self._check_captions(captions, len(captions))
         rng = np.random.default_rng([seed, 0xBAD])
         eligible = np.arange(len(captions))
         if self.samples != "any":

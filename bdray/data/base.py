@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from bdray.registry import Component
 
@@ -17,12 +17,37 @@ Split = Literal["train", "finetune", "validation", "test"]
 hyperparameters are chosen on and every epoch is judged by, ``test`` what results are reported on, once."""
 
 
+class Images(Protocol):
+    """The pixels of N images, uint8 [N, 3, H, W]: an array, or something that makes the parts that it is asked for.
+
+    What is read is the reader's: an array of its own, or one that cannot be written.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[N, 3, H, W]."""
+
+    @property
+    def dtype(self) -> "np.dtype[np.uint8]":
+        """Always uint8."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all N images as one array, whether there is one or not."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: "int | slice | NDArray[np.int64]", /) -> "NDArray[np.uint8]":
+        """One image, [3, H, W], or those of a slice or of positions in any order, [n, 3, H, W]."""
+
+
 @dataclass(frozen=True)
 class Pairs:
-    """A split in memory. All members have one entry per sample, in the same order."""
+    """A split, ready to be read. All members have one entry per sample, in the same order."""
 
-    images: "NDArray[np.uint8]"
-    """Pixels, uint8 [N, 3, H, W]; may be a read-only memory map that the trials of a node share."""
+    images: Images
+    """Pixels, uint8 [N, 3, H, W]; may be a read-only memory map that the trials of a node share, or be decoded only
+    when they are read."""
     captions: Sequence[str]
     labels: "NDArray[np.int64]"
     """Class index in :meth:`Dataset.class_names`, int64 [N]; -1 where the class is not known."""
@@ -65,3 +90,18 @@ class Dataset(Component):
     @abstractmethod
     def fingerprint(self, split: Split) -> str:
         """Hash of everything that decides the pairs of a split and, for evaluation, the zero-shot task."""
+
+    def check_readable(self) -> None:
+        """Refuse a data set whose files are not here, before anything is computed; nothing of it is prepared.
+
+        Raises:
+            DataError: With the field, the place and what to do.
+        """
+
+    def known_captions(self, split: Split, cache: Path) -> Sequence[str] | None:
+        """The captions of a split, for plans; None where that would take a long preparation."""
+        return self.load(split, cache).captions
+
+    def notes(self, split: Split, cache: Path) -> dict[str, Any]:
+        """What manifests say about how a split was prepared, as plain JSON; empty where that is no question."""
+        return {}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import Field
 
 from bdray.attacks.triggers.base import Trigger
+from bdray.data.base import Images
 from bdray.exceptions import TrainingError
 from bdray.registry import component
 
@@ -39,8 +40,8 @@ def _silent(metrics: Mapping[str, float]) -> None:
 class Lesson:
     """What an attacker has to learn a trigger from."""
 
-    images: "NDArray[np.uint8]"
-    """Clean training images, uint8 [N, 3, H, W]; may be a read-only memory map."""
+    images: Images
+    """Clean training images, uint8 [N, 3, H, W]."""
     captions: Sequence[str]
     """Their N captions."""
     is_target: "NDArray[np.bool_]"

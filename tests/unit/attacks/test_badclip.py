@@ -122,7 +122,7 @@ def lesson(request: pytest.FixtureRequest, scenes: Lesson) -> Lesson:
     """Twelve scenes without the target, and one with it four times, so that every draw of a target is the same."""
     tower: Tower = request.param
     first = int(np.flatnonzero(scenes.is_target)[0])
-    images = np.where(scenes.is_target[:, None, None, None], scenes.images[first], scenes.images)
+    images = np.where(scenes.is_target[:, None, None, None], scenes.images[first], scenes.images[:])
     captions = [scenes.captions[first if is_target else row] for row, is_target in enumerate(scenes.is_target)]
     return replace(scenes, images=images, captions=captions, model=tiny_model(tower).eval().requires_grad_(False))
 
@@ -275,7 +275,7 @@ def test_it_is_learned_on_the_samples_that_are_drawn(scenes: Lesson) -> None:
 
 
 def test_images_may_be_a_read_only_file(scenes: Lesson, tmp_path: Path) -> None:
-    np.save(tmp_path / "images.npy", scenes.images)
+    np.save(tmp_path / "images.npy", scenes.images[:])
     mapped = replace(scenes, images=np.load(tmp_path / "images.npy", mmap_mode="r"))
     # The pipeline's images are one that all trials share: it is read, and neither changed nor warned of.
     assert torch.equal(SMALL.learn(mapped)[0]["patch"], SMALL.learn(scenes)[0]["patch"])

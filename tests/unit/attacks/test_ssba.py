@@ -110,7 +110,7 @@ def test_what_the_history_reports(scenes: Lesson, learned: tuple[SSBA, History])
 def test_held_out_images_are_not_learned_from(lesson: Lesson) -> None:
     state, history = SHORT.learn(lesson)
     _, held_out = SHORT._samples(20)
-    images = lesson.images.copy()
+    images = lesson.images[:].copy()
     images[held_out] = 255 - images[held_out]
     other, measured = SHORT.learn(replace(lesson, images=images))
     # Two of twenty: they are measured, and no weight depends on them.
@@ -281,7 +281,7 @@ def test_without_epochs_it_can_be_applied(lesson: Lesson, images: Tensor) -> Non
 
 
 def test_images_may_be_a_read_only_file(lesson: Lesson, tmp_path: Path) -> None:
-    np.save(tmp_path / "images.npy", lesson.images)
+    np.save(tmp_path / "images.npy", lesson.images[:])
     mapped = replace(lesson, images=np.load(tmp_path / "images.npy", mmap_mode="r"))
     # The pipeline's images are one that all trials share: it is read, and neither changed nor warned of.
     assert same(SHORT.learn(mapped)[0], SHORT.learn(lesson)[0])
