@@ -4,8 +4,8 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,34 @@ History = list[dict[str, float]]
 
 
 @dataclass(frozen=True)
+class Unfinished:
+    """The first steps of an epoch."""
+
+    step: int
+    """The next one."""
+    sums: Mapping[str, Tensor]
+    """Of each loss over the steps that had it."""
+    counts: Mapping[str, int]
+    """Of these steps."""
+    seconds: float
+    """What they took."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a training has come."""
+
+    history: History = field(default_factory=list)
+    unfinished: Unfinished | None = None
+
+
+@dataclass(frozen=True)
 class Checkpointer:
     """Keeps the latest state of one training in a folder.
 
-    Batches and learning rates are functions of the step alone, so model, optimizer and epoch are the whole state,
-    together with what the objective remembers, if it does. Several processes may compute the same stage in the same
-    folder: each goes on from whatever whole state it finds.
+    Batches and learning rates are functions of the step alone, so model, optimizer and step are the whole state,
+    together with what the objective and the loss's scaler remember, if they do. Several processes may compute the same
+    stage in the same folder: each goes on from whatever whole state it finds.
     """
 
     folder: Path
@@ -42,34 +64,64 @@ class Checkpointer:
         optimizer: torch.optim.Optimizer,
         history: History,
         objective: nn.Module | None = None,
+        *,
+        unfinished: Unfinished | None = None,
+        scaler: "torch.amp.GradScaler | None" = None,
     ) -> None:
-        """Write the state after ``len(history)`` epochs; ``objective`` is one with a state of its own."""
+        """Write the state.
+
+        Args:
+            model: What is trained.
+            optimizer: Its optimizer.
+            history: Of the finished epochs.
+            objective: One with a state of its own.
+            unfinished: Steps since then.
+            scaler: Of the loss; may be off.
+        """
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
         if objective is not None:
             tensors |= {f"objective.{name}": value for name, value in objective.state_dict().items()}
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+        metadata = {"history": json.dumps(history), "scaler": json.dumps(scaler.state_dict() if scaler else {})}
+        if unfinished is not None:
+            tensors |= {f"sum.{name}": value for name, value in unfinished.sums.items()}
+            numbers = {"step": unfinished.step, "counts": unfinished.counts, "seconds": unfinished.seconds}
+            metadata["unfinished"] = json.dumps(numbers)
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         try:
-            self._write(tensors, history)
+            self._write(tensors, metadata)
         except (FileNotFoundError, SafetensorError):  # another process finished the stage and cleared the folder
-            self._write(tensors, history)
+            self._write(tensors, metadata)
 
-    def _write(self, tensors: dict[str, Tensor], history: History) -> None:
+    def _write(self, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f"{uuid.uuid4().hex}.partial"
-        save_file(tensors, partial, metadata={"history": json.dumps(history)})
+        save_file(tensors, partial, metadata=metadata)
         os.replace(partial, self.path)
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer, objective: nn.Module | None = None) -> History:
-        """Restore the latest state in place and return its history; an empty history if there is none."""
+        """As :meth:`resume`, for trainings whose states are all of whole epochs: their history."""
+        return self.resume(model, optimizer, objective).history
+
+    def resume(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        objective: nn.Module | None = None,
+        *,
+        scaler: "torch.amp.GradScaler | None" = None,
+    ) -> Position:
+        """Restore the latest state in place and say how far it is; the very beginning if there is none."""
         try:
-            tensors, history = _read(self.path)
+            tensors, metadata = _read(self.path)
+            position = _position(tensors, metadata)
+            scale = json.loads(metadata.get("scaler", "{}"))
         except FileNotFoundError:
-            return []
+            return Position()
         except (SafetensorError, ValueError, KeyError) as error:
             _log.warning("%s is damaged (%s); the training starts afresh.", self.path, error)
-            return []
+            return Position()
         model.load_state_dict(_part(tensors, "model."))
         if objective is not None:
             objective.load_state_dict(_part(tensors, "objective."))
@@ -79,7 +131,9 @@ class Checkpointer:
             index, _, slot = name.partition(".")
             slots.setdefault(int(index), {})[slot] = _laid_out_like(parameters[int(index)], value)
         optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-        return history
+        if scaler is not None and scale:
+            scaler.load_state_dict(scale)
+        return position
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -96,10 +150,17 @@ def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
     return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], History]:
-    """Tensors and history of one state: in one go, for the file may be replaced at any moment."""
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of one state: in one go, for the file may be replaced at any moment."""
     with safe_open(path, framework="pt") as file:
-        metadata: dict[str, Any] = file.metadata()
+        metadata: dict[str, str] = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dictionary
-    history: Sequence[dict[str, float]] = json.loads(metadata["history"])
-    return tensors, list(history)
+    return tensors, metadata
+
+
+def _position(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Position:
+    history: History = list(json.loads(metadata["history"]))
+    if "unfinished" not in metadata:
+        return Position(history)
+    numbers: dict[str, Any] = json.loads(metadata["unfinished"])
+    return Position(history, Unfinished(sums=_part(tensors, "sum."), **numbers))

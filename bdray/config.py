@@ -77,12 +77,18 @@ def merge(below: Mapping[str, Any], above: Any, cls: Any = None) -> Tree:
             merged[key] = value
         elif not isinstance(old, Mapping):
             merged[key] = merge({}, value, inner)
-        elif value.get("type", old.get("type")) == old.get("type", value.get("type")):
+        elif _is_same_type(old, value, inner):
             merged[key] = merge(old, value, inner)
         else:
             shared = getattr(inner, "__dataclass_fields__", {}).keys() - {"type"}
             merged[key] = merge({name: part for name, part in old.items() if name in shared}, value, inner)
     return merged
+
+
+def _is_same_type(old: Mapping[str, Any], new: Mapping[str, Any], cls: Any) -> bool:
+    """Whether two trees of one component describe the same member of its family."""
+    before = old.get("type", getattr(cls, "default_type", None) or new.get("type"))
+    return bool(new.get("type", before) == before)
 
 
 def _component_of(cls: Any, field: str) -> Any:

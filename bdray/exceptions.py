@@ -29,6 +29,10 @@ class TrackingError(BdrayError):
     """The MLflow server or database cannot be used."""
 
 
+class SearchError(BdrayError):
+    """The history of a search cannot be read or written."""
+
+
 class ClusterError(BdrayError):
     """The Ray cluster cannot be reached or cannot hold one trial of the study."""
 

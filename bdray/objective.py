@@ -49,6 +49,23 @@ class Loss:
         return sum(parts[1:], start=parts[0])
 
 
+class Encoders(Protocol):
+    """What an objective asks of a model. open_clip's models have it, and :class:`bdray.models.towers.Towers`."""
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """The learned log(1/tau)."""
+        ...
+
+    def encode_image(self, images: Tensor, normalize: bool = False) -> Tensor:
+        """Features of images, [N, D]; unit rows if ``normalize``."""
+        ...
+
+    def encode_text(self, tokens: Tensor, normalize: bool = False) -> Tensor:
+        """Features of captions, likewise."""
+        ...
+
+
 class Objective(Protocol):
     """A training objective. Called as part of a module's ``forward``, so that DDP sees it."""
 
@@ -60,7 +77,7 @@ class Objective(Protocol):
         """
         ...
 
-    def __call__(self, model: open_clip.CLIP, batch: Batch) -> Loss:
+    def __call__(self, model: Encoders, batch: Batch) -> Loss:
         """Compute the loss of the whole (global) batch from this worker's share."""
         ...
 
@@ -76,30 +93,33 @@ class StatefulObjective(nn.Module, ABC):
     def needs_views(self) -> bool:
         """As in :class:`Objective`."""
 
-    def start_epoch(self, model: open_clip.CLIP, epoch: int) -> None:
-        """Get ready for an epoch. An interrupted epoch starts again with the buffers that it started with.
+    def start_epoch(self, model: open_clip.CLIP, epoch: int, step: int = 0) -> None:
+        """Get ready for an epoch, or for the rest of an interrupted one.
 
         Args:
-            model: As the epochs before left it.
+            model: As the steps before left it.
             epoch: Counted from 0 over this training.
+            step: The next one of the epoch. Above 0 the buffers are as they were before that step.
         """
 
     @abstractmethod
-    def forward(self, model: open_clip.CLIP, batch: Batch) -> Loss:
+    def forward(self, model: Encoders, batch: Batch) -> Loss:
         """As :meth:`Objective.__call__`."""
 
 
 class TrainingModule(nn.Module):
     """A model together with its objective: the forward pass that Distributed Data Parallel wraps."""
 
-    def __init__(self, model: open_clip.CLIP, objective: Objective) -> None:
+    def __init__(self, model: open_clip.CLIP, objective: Objective, encoders: Encoders | None = None) -> None:
+        """Put them together; ``encoders`` is the model as the objective is to see it, by default as it is."""
         super().__init__()
         self.model = model
         self.objective = objective
+        self.encoders = encoders
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The scalar to minimize, and the unweighted terms by name."""
-        loss = self.objective(self.model, batch)
+        loss = self.objective(self.encoders or self.model, batch)
         return loss.total, {name: term.detach() for name, term in loss.terms.items()}
 
 
@@ -141,7 +161,7 @@ class ContrastiveObjective:
         """Whether the in-modal loss is on."""
         return self.in_modal_weight > 0
 
-    def __call__(self, model: open_clip.CLIP, batch: Batch) -> Loss:
+    def __call__(self, model: Encoders, batch: Batch) -> Loss:
         images, tokens = [batch.images], [batch.tokens]
         if self.needs_views:
             assert batch.augmented_images is not None and batch.augmented_tokens is not None
@@ -187,7 +207,7 @@ class SupervisedObjective(StatefulObjective):
         """It does not."""
         return False
 
-    def forward(self, model: open_clip.CLIP, batch: Batch) -> Loss:
+    def forward(self, model: Encoders, batch: Batch) -> Loss:
         features = gather(model.encode_image(batch.images))
         labels = self.get_buffer("labels")[gather_values(batch.samples.to(batch.images.device))]
         return Loss({"cross_entropy_loss": F.cross_entropy(self.head(features), labels)})

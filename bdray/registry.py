@@ -16,6 +16,8 @@ import importlib
 import inspect
 import pkgutil
 from abc import ABC
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, TypeAlias, TypeVar, cast, dataclass_transform
 
 from pydantic import ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -42,6 +44,8 @@ class Component(ABC):
     type: str
     members_package: ClassVar[str | None] = None
     """Package whose modules define the members; by default the one that holds the family's module."""
+    default_type: ClassVar[str | None] = None
+    """The member that is meant where a configuration names none; None: it has to name one."""
 
     @classmethod
     def is_family(cls) -> bool:
@@ -70,7 +74,10 @@ class Component(ABC):
         if not cls.is_family():
             return handler(source)
         choices = {name: handler.generate_schema(member) for name, member in cls.members().items()}
-        return core_schema.tagged_union_schema(choices, discriminator="type", from_attributes=True)
+        union = core_schema.tagged_union_schema(choices, discriminator="type", from_attributes=True)
+        if cls.default_type is None:
+            return union
+        return core_schema.no_info_before_validator_function(partial(_with_type, cls.default_type), union)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -82,6 +89,10 @@ class Component(ABC):
                 if field.description and name in properties:
                     properties[name].setdefault("description", field.description)
         return described
+
+
+def _with_type(default: str, value: Any) -> Any:
+    return {"type": default, **value} if isinstance(value, Mapping) else value
 
 
 def _subclasses(cls: type[T]) -> list[type[T]]:

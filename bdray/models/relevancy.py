@@ -62,9 +62,10 @@ def keep_most_relevant(tokens: Tensor, relevancy: Tensor, share: float) -> Tenso
 
 
 def _relevancy(model: open_clip.CLIP, tokens: Tensor, image_features: Tensor, layers: Layers) -> Tensor:
-    blocks = model.transformer.resblocks
+    transformer = model.transformer if hasattr(model, "transformer") else model.text.transformer
+    blocks = transformer.resblocks
     watched = [block.attn for block in (blocks[-1:] if layers == "last" else blocks)]
-    with torch.enable_grad(), _attention_of(watched) as attention:
+    with torch.enable_grad(), _in_one_pass(transformer), _attention_of(watched) as attention:
         text_features = model.encode_text(tokens, normalize=True)
         logits = model.logit_scale.exp().detach() * (image_features.detach() * text_features).sum(-1)
         gradients = torch.autograd.grad(logits.sum(), attention)  # a caption's logit knows no other caption's attention
@@ -79,6 +80,17 @@ def _is_inner(tokens: Tensor) -> Tensor:
     """Whether each token stands between start and end, bool [N, L]."""
     positions = torch.arange(tokens.shape[1], device=tokens.device)
     return (positions > 0) & (positions < tokens.argmax(1, keepdim=True))
+
+
+@contextmanager
+def _in_one_pass(transformer: Any) -> Iterator[None]:
+    """Let a transformer keep its activations: passing a second time, it would show its attention a second time."""
+    was_checkpointing = transformer.grad_checkpointing
+    transformer.grad_checkpointing = False
+    try:
+        yield
+    finally:
+        transformer.grad_checkpointing = was_checkpointing
 
 
 @contextmanager

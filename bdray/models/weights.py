@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bdray.exceptions import CheckpointError
+from bdray.models.naming import named_for, weights_in
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -50,8 +51,8 @@ def _check_torch(path: Path) -> None:
         raise CheckpointError(f"{path}: the torch file is truncated. Copy it again.") from error
     if any(name.endswith("/constants.pkl") for name in names):
         raise CheckpointError(
-            f"{path}: is a TorchScript archive, as OpenAI publishes CLIP, and holds code. Save its state_dict() as "
-            "safetensors where you trust it."
+            f"{path}: is a TorchScript archive, as OpenAI publishes CLIP, and holds code. For OpenAI's weights give "
+            "model.pretrained=openai; otherwise save its state_dict() as safetensors where you trust it."
         )
 
 
@@ -86,9 +87,34 @@ def load(path: Path) -> "dict[str, Tensor]":
         CheckpointError: If the file is unreadable or truncated, or would have to be unpickled.
     """
     check(path)
+    return _load_torch(path) if _is_torch(path) else _load_safetensors(path)
+
+
+def header(path: Path) -> "dict[str, Tensor]":
+    """Names, shapes and types of the tensors in a file, as tensors without memory; their values are not read.
+
+    Raises:
+        CheckpointError: As :func:`load`.
+    """
+    check(path)
+    if _is_torch(path):
+        return {name: tensor.to("meta") for name, tensor in _load_torch(path).items()}
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118, it is no dictionary
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: is not valid safetensors ({error}). Copy the file again.") from error
+    found = weights_in({name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
+    assert found is not None
+    return found
+
+
+def _is_torch(path: Path) -> bool:
     with path.open("rb") as file:
-        is_torch = file.read(4) == ZIP
-    return _load_torch(path) if is_torch else _load_safetensors(path)
+        return file.read(len(ZIP)) == ZIP
 
 
 def _load_safetensors(path: Path) -> "dict[str, Tensor]":
@@ -96,9 +122,11 @@ def _load_safetensors(path: Path) -> "dict[str, Tensor]":
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        found = weights_in(load_file(path))
     except SafetensorError as error:
         raise CheckpointError(f"{path}: is not valid safetensors ({error}). Copy the file again.") from error
+    assert found is not None
+    return found
 
 
 def _load_torch(path: Path) -> "dict[str, Tensor]":
@@ -107,32 +135,39 @@ def _load_torch(path: Path) -> "dict[str, Tensor]":
     import torch
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        found = weights_in(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path}: holds more than tensors, and reading it would run its code. It is refused; convert it to "
-            "safetensors where you trust it."
+            f"{path}: holds more than tensors{_named(path)}, and reading it would run its code. It is refused; where "
+            "you trust it, save its state_dict() as safetensors."
         ) from error
     except (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CheckpointError(f"{path}: is damaged or truncated ({reason}). Copy it again.") from error
-    for key in ("state_dict", "model"):  # open_clip and CleanCLIP nest the weights
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()
-    ):
+    if not found:
         raise CheckpointError(f"{path}: must hold a mapping of names to tensors.")
-    return {name.removeprefix("module."): value for name, value in content.items()}
+    return found
 
 
-def assign(model: "nn.Module", tensors: "Mapping[str, Tensor]", source: str) -> None:
-    """Copy tensors into a model.
+def _named(path: Path) -> str:
+    """What else a torch file names, read without running any of it: `` (posix.system)``."""
+    from torch.serialization import get_unsafe_globals_in_checkpoint
+
+    try:
+        names = sorted(get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # noqa: BLE001 - it is hostile or damaged, and refused in any case
+        return ""
+    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return f" ({shown})" if names else ""
+
+
+def check_fits(model: "nn.Module", tensors: "Mapping[str, Tensor]", source: str) -> None:
+    """Compare names and shapes, of tensors that need have no values.
 
     Raises:
         CheckpointError: If a name or shape does not fit; the first few differences are named.
     """
-    own = model.state_dict()
+    own, tensors = model.state_dict(), named_for(model, tensors)
     missing, unknown = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     wrong = [name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape]
     problems = [f"missing {name}" for name in missing] + [f"unknown {name}" for name in unknown]
@@ -140,4 +175,13 @@ def assign(model: "nn.Module", tensors: "Mapping[str, Tensor]", source: str) -> 
     if problems:
         shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
         raise CheckpointError(f"{source}: does not fit the model: {shown}. Check model.architecture.")
-    model.load_state_dict(dict(tensors))
+
+
+def assign(model: "nn.Module", tensors: "Mapping[str, Tensor]", source: str) -> None:
+    """Copy tensors into a model, under its own names for them.
+
+    Raises:
+        CheckpointError: If a name or shape does not fit; the first few differences are named.
+    """
+    check_fits(model, tensors, source)
+    model.load_state_dict(named_for(model, tensors))

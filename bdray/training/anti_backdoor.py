@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bdray.losses import clip_loss_among, similarity_loss
-from bdray.objective import Batch, Loss, StatefulObjective, gather, gather_values
+from bdray.objective import Batch, Encoders, Loss, StatefulObjective, gather, gather_values
 
 Floats = NDArray[np.floating]
 
@@ -57,9 +57,9 @@ class AntiBackdoorObjective(StatefulObjective):
     def needs_views(self) -> bool:
         return False
 
-    def start_epoch(self, model: open_clip.CLIP, epoch: int) -> None:
+    def start_epoch(self, model: open_clip.CLIP, epoch: int, step: int = 0) -> None:
         """Detect, if it is time."""
-        if epoch != self.detection_epoch:
+        if epoch != self.detection_epoch or step > 0:
             return
         scores = self.score(model)
         self.similarities.copy_(torch.from_numpy(scores))
@@ -70,7 +70,7 @@ class AntiBackdoorObjective(StatefulObjective):
         """Similarities of all pairs and which are suspicious, both [N]; before the detection NaN, and none."""
         return self.similarities.cpu().numpy(), self.is_suspicious.cpu().numpy()
 
-    def forward(self, model: open_clip.CLIP, batch: Batch) -> Loss:
+    def forward(self, model: Encoders, batch: Batch) -> Loss:
         images = gather(model.encode_image(batch.images, normalize=True))
         texts = gather(model.encode_text(batch.tokens, normalize=True))
         suspicious = self.is_suspicious[gather_values(batch.samples.to(images.device))]

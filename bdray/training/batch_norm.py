@@ -4,6 +4,9 @@ import torch
 import torch.distributed
 import torch.distributed.nn
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bdray.exceptions import ConfigError
 
 
 class SynchronizedBatchNorm2d(nn.BatchNorm2d):
@@ -25,14 +28,23 @@ class SynchronizedBatchNorm2d(nn.BatchNorm2d):
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-            assert self.num_batches_tracked is not None
-            self.num_batches_tracked.add_(1)
+            if self.num_batches_tracked is not None:  # it is while a batch passes once more for its gradient
+                self.num_batches_tracked.add_(1)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return centered * scale[:, None, None] + self.bias[:, None, None]
 
 
 def synchronize(model: nn.Module) -> None:
-    """Make every batch normalization of ``model`` a synchronized one, in place, keeping its weights."""
+    """Make every batch normalization of ``model`` a synchronized one, in place, keeping its weights.
+
+    Raises:
+        ConfigError: If there is one of another kind, as some of timm's towers have.
+    """
     for module in model.modules():
+        if isinstance(module, _BatchNorm) and type(module) not in (nn.BatchNorm2d, SynchronizedBatchNorm2d):
+            raise ConfigError(
+                f"training.num_workers: the model has {type(module).__name__}, whose statistics cannot be shared by "
+                "workers. Train it with training.num_workers=1."
+            )
         if type(module) is nn.BatchNorm2d:
             module.__class__ = SynchronizedBatchNorm2d

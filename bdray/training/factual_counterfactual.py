@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import open_clip
 import torch
 
 from bdray.losses import FactualVariant, factual_counterfactual_loss
-from bdray.objective import Batch, ContrastiveObjective, Loss, gather
+from bdray.objective import Batch, ContrastiveObjective, Encoders, Loss, gather
 from bdray.training.sub_captions import SubCaptionedBatch
 
 
@@ -34,7 +33,7 @@ class FactualCounterfactualObjective:
         """Whether CleanCLIP's part does; extra batches have none."""
         return self.cleanclip.needs_views
 
-    def __call__(self, model: open_clip.CLIP, batch: Batch) -> Loss:
+    def __call__(self, model: Encoders, batch: Batch) -> Loss:
         if not isinstance(batch, SubCaptionedBatch):
             return self.cleanclip(model, batch)
         tokens = torch.cat([batch.factual_tokens, batch.counterfactual_tokens])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bdray.attacks.poisoning import Poisoning
+from bdray.data.base import Images
 from bdray.models.clip import normalize
 from bdray.objective import Batch
 from bdray.text.base import TextAugmentation
@@ -28,7 +29,7 @@ class Feed:
     and augmentations of a global batch do not depend on the number of workers.
     """
 
-    images: NDArray[np.uint8]
+    images: Images
     """[N, 3, H, W]"""
     tokens: Tensor
     """Of the (poisoned) captions, int64 [N, L]."""
@@ -64,16 +65,25 @@ class Feed:
     def _extra_steps(self) -> int:
         return self.sub_captions.num_batches(self.batch_size) if self.sub_captions else 0
 
-    def epoch(self, epoch: int, *, views: bool = True) -> Iterator[Batch]:
-        """This worker's batches of one epoch, without second views if nobody wants them in it."""
+    def epoch(self, epoch: int, *, views: bool = True, first: int = 0) -> Iterator[Batch]:
+        """This worker's batches of one epoch, from the step ``first`` on.
+
+        Args:
+            epoch: Counted from 0.
+            views: Whether anybody wants second views in it.
+            first: Step to begin at; those before it cost nothing.
+        """
         order = np.random.default_rng([self.seed, epoch, 0xDA7A]).permutation(len(self.images))
         usual = iter(order[: self._usual_steps * self.batch_size].reshape(-1, self.batch_size))
         extra = iter(self.sub_captions.draw(epoch, self.batch_size) if self.sub_captions else ())
-        for is_extra in spread(self._extra_steps, self.steps_per_epoch):
+        for step, is_extra in enumerate(spread(self._extra_steps, self.steps_per_epoch)):
+            chosen = self._share(next(extra if is_extra else usual))
+            if step < first:
+                continue
             if is_extra:
-                yield self._sub_captioned(epoch, self._share(next(extra)))
+                yield self._sub_captioned(epoch, chosen)
             else:
-                yield self._batch(epoch, self._share(next(usual)), views=views)
+                yield self._batch(epoch, chosen, views=views)
 
     def _share(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
         """This worker's part of a global batch."""
@@ -81,7 +91,7 @@ class Feed:
 
     def _sub_captioned(self, epoch: int, chosen: NDArray[np.int64]) -> Batch:
         assert self.sub_captions is not None
-        factual, counterfactual = (tokens.to(self.device) for tokens in self.sub_captions.tokens(epoch, chosen))
+        factual, counterfactual = map(self._on_device, self.sub_captions.tokens(epoch, chosen))
         plain = self._batch(epoch, chosen, views=False)
         return SubCaptionedBatch(**vars(plain), factual_tokens=factual, counterfactual_tokens=counterfactual)
 
@@ -95,15 +105,15 @@ class Feed:
             images = self.poisoning.apply(images, samples)
         augmented = augmented_tokens = None
         if views and self.augmented_tokens is not None:
-            augmented_tokens = self.augmented_tokens[samples].to(self.device)
+            augmented_tokens = self._on_device(self.augmented_tokens[samples])
             augmented = self._views.batch(epoch, chosen)
             if poisoned.any():  # the trigger is part of what is augmented
                 shown = (images[poisoned] * 255).round().to(torch.uint8)
                 augmented[poisoned] = augment(shown, self.seed, epoch, samples[poisoned], self.image_augmentation)
         return Batch(
             images=self._prepared(images),
-            tokens=self.tokens[samples].to(self.device),
-            samples=samples,
+            tokens=self._on_device(self.tokens[samples]),
+            samples=self._on_device(samples),
             is_poisoned=poisoned,
             augmented_images=None if augmented is None else self._prepared(augmented.float() / 255),
             augmented_tokens=augmented_tokens,
@@ -111,7 +121,13 @@ class Feed:
 
     def _prepared(self, images: Tensor) -> Tensor:
         """Normalize float images in [0, 1] and bring them to the device."""
-        return normalize(images).to(self.device).contiguous(memory_format=torch.channels_last)
+        return self._on_device(normalize(images).contiguous(memory_format=torch.channels_last))
+
+    def _on_device(self, values: Tensor) -> Tensor:
+        """Bring values to the device; to a GPU without waiting for it, so that the next batch is made meanwhile."""
+        if self.device.type != "cuda":
+            return values.to(self.device)
+        return values.pin_memory().to(self.device, non_blocking=True)
 
     @cached_property
     def _views(self) -> Views:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from bdray.losses import clip_loss
-from bdray.objective import Batch, Loss, StatefulObjective, gather, gather_values
+from bdray.objective import Batch, Encoders, Loss, StatefulObjective, gather, gather_values
 
 
 class NearestTextObjective(StatefulObjective):
@@ -40,11 +40,11 @@ class NearestTextObjective(StatefulObjective):
     def needs_views(self) -> bool:
         return self.is_matching or self.always_augments
 
-    def start_epoch(self, model: open_clip.CLIP, epoch: int) -> None:
+    def start_epoch(self, model: open_clip.CLIP, epoch: int, step: int = 0) -> None:
         """Find out whether the epoch matches; the public code counts epochs from 1."""
         self.is_matching = (epoch + 1) % self.break_epoch == 0
 
-    def forward(self, model: open_clip.CLIP, batch: Batch) -> Loss:
+    def forward(self, model: Encoders, batch: Batch) -> Loss:
         pixels, tokens = batch.images, batch.tokens
         if self.needs_views:
             assert batch.augmented_images is not None and batch.augmented_tokens is not None

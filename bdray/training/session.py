@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import open_clip
 import torch
 import torch.distributed
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bdray.attacks.poisoning import Poisoning
 from bdray.checkpoint import Checkpointer, History
+from bdray.data.base import Images
+from bdray.models.execution import Execution
 from bdray.models.tokenizer import Tokenizer
 from bdray.objective import Objective, SupervisedObjective
 from bdray.text.base import TextAugmentation
@@ -37,7 +37,8 @@ class Session:
     report: Callable[[Mapping[str, float]], None] = _silent
     """Told of every finished epoch."""
     evaluate: Callable[[open_clip.CLIP, nn.Linear | None], dict[str, float]] = field(default=lambda model, head: {})
-    """Cheap evaluation after every epoch; a linear head, if there is one, takes the place of the classes' names."""
+    """Cheap evaluation after every epoch, on every worker; a linear head, if there is one, takes the place of the
+    classes' names."""
     workspace: Path | None = None
     """Folder for the state of an unfinished training; None keeps nothing."""
     cache: Path | None = None
@@ -45,13 +46,17 @@ class Session:
     folder: Path | None = None
     """Files that are put here become files of the stage's result; None drops them."""
     device: torch.device = torch.device("cpu")
+    execution: Execution = Execution()
+    """How towers are computed."""
+    checkpoint_minutes: float | None = None
+    """How often the state is kept within epochs; None: after epochs only."""
 
     def train(
         self,
         model: open_clip.CLIP,
         objective: Objective,
         recipe: Recipe,
-        images: NDArray[np.uint8],
+        images: Images,
         captions: Sequence[str] | Tensor,
         *,
         text_augmentation: TextAugmentation | None = None,
@@ -117,4 +122,6 @@ class Session:
             first_epoch=len(past),
             checkpointer=Checkpointer(self.workspace / phase) if self.workspace else None,
             evaluate=lambda: self.evaluate(model, head),
+            execution=self.execution,
+            checkpoint_minutes=self.checkpoint_minutes,
         )

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import open_clip
 from torch import Tensor
 
 from bdray.losses import clip_loss_among
-from bdray.objective import Batch, Loss, gather, gather_values
+from bdray.objective import Batch, Encoders, Loss, gather, gather_values
 
 PairLoss = Callable[[Tensor, Tensor], Tensor]
 """From unit features of n images and of their captions, [n, D] each, to a scalar; n may be 0."""
@@ -31,7 +30,7 @@ class SplitObjective:
     """Weight of L_CLIP; 0 leaves it out."""
     needs_views: bool = False
 
-    def __call__(self, model: open_clip.CLIP, batch: Batch) -> Loss:
+    def __call__(self, model: Encoders, batch: Batch) -> Loss:
         images = gather(model.encode_image(batch.images, normalize=True))
         texts = gather(model.encode_text(batch.tokens, normalize=True))
         marked = self.is_marked[gather_values(batch.samples.to(images.device))]

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms import v2
 
+from bdray.data.base import Images
+
 VERSION = 2
 """Counted up whenever the same seed gives other views."""
 MAX_CACHED_BYTES = 2**26
@@ -89,7 +91,7 @@ class Views:
     They are kept as one file an epoch, and read as a memory map.
     """
 
-    images: NDArray[np.uint8]
+    images: Images
     """[N, 3, H, W]"""
     seed: int
     cache: Path | None = None
@@ -110,7 +112,7 @@ class Views:
 
     @cached_property
     def _identity(self) -> str:
-        return hashlib.sha256(np.ascontiguousarray(self.images).data).hexdigest()[:16]
+        return hashlib.sha256(np.ascontiguousarray(self.images[:]).data).hexdigest()[:16]
 
 
 def _write(path: Path, make: Callable[[], NDArray[np.uint8]]) -> None:

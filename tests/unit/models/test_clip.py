@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from bdray import config
 from bdray.exceptions import ConfigError
 from bdray.models.clip import PIXEL_MEAN, PIXEL_STD, Model, normalize
+from bdray.models.relevancy import token_relevancy
 
 
 def test_first_weights_are_a_function_of_the_seed() -> None:
@@ -46,13 +48,53 @@ def test_an_unknown_architecture_suggests_known_ones(name: str, hint: str) -> No
         Model(architecture=name).description()
 
 
-@pytest.mark.parametrize("name", ["ViT-B-16-SigLIP", "coca_ViT-B-32", "roberta-ViT-B-32"])
-def test_what_is_no_plain_clip_is_refused(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("ViT-B-16-SigLIP", "reads captions with another tokenizer than CLIP's"),
+        ("ViT-L-14-CLIPA", "reads captions with another tokenizer than CLIP's"),
+        ("coca_ViT-B-32", "has a text tower of another kind than CLIP's"),
+        ("roberta-ViT-B-32", "has a text tower of another kind than CLIP's"),
+    ],
+)
+def test_what_is_no_plain_clip_is_refused(name: str, reason: str) -> None:
     # At load, not as a type error in the middle of a study.
-    with pytest.raises(
-        ConfigError, match=f"^model.architecture: '{name}' has a text tower of another kind than CLIP's"
-    ):
+    with pytest.raises(ConfigError, match=f"^model.architecture: '{name}' {reason}"):
         Model(architecture=name).description()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["RN50-quickgelu", "ViT-B-32-quickgelu", "EVA02-B-16"])
+def test_the_papers_architectures_train_and_read_captions(name: str) -> None:
+    model = Model(architecture=name)
+    built, tokens = model.build(seed=0).train(), model.tokenizer()(["a photo of a banana", "two boots"])
+    images = built.encode_image(torch.rand(2, 3, 224, 224), normalize=True)
+    texts = built.encode_text(tokens, normalize=True)
+    (images * texts).sum().backward()
+    # Both towers meet in one space, and gradients reach the first layers of both.
+    assert images.shape == texts.shape == (2, model.description()["embed_dim"])
+    assert all(parameter.grad is not None for name, parameter in built.named_parameters() if name != "logit_scale")
+    # What a linear head of supervised finetuning asks of any tower.
+    assert built.visual.output_dim == images.shape[1]
+    # UBT looks at attention inside the text tower, wherever that is.
+    relevancy = token_relevancy(built.eval(), tokens, images.detach())
+    assert relevancy.shape == tokens.shape
+
+
+@pytest.mark.slow
+def test_every_architecture_that_is_accepted_can_be_built() -> None:
+    import open_clip
+
+    accepted = []
+    for name in open_clip.list_models():
+        try:
+            Model(architecture=name).description()
+        except ConfigError:
+            continue
+        with torch.device("meta"):  # without memory, so that models of gigabytes are built in a moment
+            Model(architecture=name).build(seed=0)
+        accepted.append(name)
+    assert len(accepted) > 80
 
 
 def test_open_clips_architectures_are_known() -> None:
@@ -70,6 +112,22 @@ def test_the_fingerprint_is_that_of_the_files_content(tmp_path: Path) -> None:
     # A copy elsewhere is the same start.
     copy = path.rename(tmp_path / "copy")
     assert Model(weights=str(copy)).fingerprint() == hashlib.sha256(b"weights").hexdigest()
+    # Other content under the same name is another one.
+    copy.write_bytes(b"other weights")
+    assert Model(weights=str(copy)).fingerprint() == hashlib.sha256(b"other weights").hexdigest()
+
+
+def test_random_weights_and_weights_of_a_tag_have_identities() -> None:
+    # A model from before ``pretrained`` is described as it was, or everything in all stores would be computed again.
+    assert Model(architecture="scenes-rn8").identity() == {
+        "weights": None,
+        **Model(architecture="scenes-rn8").description(),
+    }
+    # A tag is known without a download.
+    tagged = Model(architecture="RN50-quickgelu", pretrained="openai")
+    assert tagged.fingerprint() == "open_clip/RN50-quickgelu/openai"
+    with pytest.raises(ConfigError, match=r"give at most one of weights and pretrained"):
+        config.build(Model, {"weights": "a.pt", "pretrained": "openai"}, "test")
 
 
 def test_normalize() -> None:

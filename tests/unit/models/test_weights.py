@@ -13,16 +13,25 @@ from torch import Tensor, nn
 
 from bdray.exceptions import CheckpointError
 from bdray.models import weights
-from bdray.testing import tiny_model
+from bdray.testing import CONTEXT_LENGTH, TOWERS, Tower, tiny_model, tiny_tokenizer
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b.c": torch.tensor(7), "half": torch.ones(3, dtype=torch.float16)}
+VISION = {"image_size": 32, **TOWERS["vit"]}
+TEXT = {
+    "context_length": CONTEXT_LENGTH,
+    "vocab_size": tiny_tokenizer().vocab_size,
+    "width": 16,
+    "heads": 2,
+    "layers": 1,
+    "mlp_ratio": 2.0,
+}
 PICKLE = (
     "is neither safetensors nor a torch zip file. Old pickle files are refused because reading one runs its code; "
     "convert it to safetensors where you trust it."
 )
 NOT_TENSORS = (
-    "holds more than tensors, and reading it would run its code. It is refused; convert it to safetensors where you "
-    "trust it."
+    "holds more than tensors ({}), and reading it would run its code. It is refused; where you trust it, save its "
+    "state_dict() as safetensors."
 )
 
 
@@ -141,13 +150,19 @@ TWO_FLOATS = b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}'
         pytest.param(lambda folder: pickle.dumps({"a": [1.0]}, 5), PICKLE, id="pickle 5"),
         pytest.param(lambda folder: pickle.dumps(Malicious(folder / "EVIL")), PICKLE, id="malicious pickle"),
         pytest.param(
-            lambda folder: torch_file(folder, {"a": Malicious(folder / "EVIL")}), NOT_TENSORS, id="malicious zip"
+            lambda folder: torch_file(folder, {"a": Malicious(folder / "EVIL")}),
+            NOT_TENSORS.format("builtins.getattr, pathlib.Path, pathlib.PosixPath"),
+            id="malicious zip",
         ),
-        pytest.param(lambda folder: torch_file(folder, nn.Linear(2, 2)), NOT_TENSORS, id="whole module"),
+        pytest.param(
+            lambda folder: torch_file(folder, nn.Linear(2, 2)),
+            NOT_TENSORS.format("torch.nn.modules.linear.Linear"),
+            id="whole module",
+        ),
         pytest.param(
             lambda folder: torch_script(folder),
-            "is a TorchScript archive, as OpenAI publishes CLIP, and holds code. Save its state_dict() as safetensors "
-            "where you trust it.",
+            "is a TorchScript archive, as OpenAI publishes CLIP, and holds code. For OpenAI's weights give "
+            "model.pretrained=openai; otherwise save its state_dict() as safetensors where you trust it.",
             id="TorchScript",
         ),
         # Harmless, but no weights.
@@ -161,8 +176,9 @@ TWO_FLOATS = b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}'
 def test_bad_files_are_refused(make: Callable[[Path], bytes], message: str, tmp_path: Path) -> None:
     path = tmp_path / "weights"
     path.write_bytes(make(tmp_path))
-    with pytest.raises(CheckpointError, match=f"^{re.escape(f'{path}: {message}')}$"):
-        weights.load(path)
+    for read in (weights.load, weights.header):
+        with pytest.raises(CheckpointError, match=f"^{re.escape(f'{path}: {message}')}$"):
+            read(path)
     assert not (tmp_path / "EVIL").exists()  # it was not run
 
 
@@ -221,6 +237,9 @@ def test_a_damaged_pickle_inside_a_torch_file_is_refused(tmp_path: Path) -> None
         # A whole training state, as CleanCLIP (state_dict) and others (model) write it.
         {"epoch": 3, "name": "run", "state_dict": TENSORS, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}},
         {"model": {f"module.{name}": value for name, value in TENSORS.items()}},
+        # Trained by DDP around a compiled model, and the other way round.
+        {f"module._orig_mod.{name}": value for name, value in TENSORS.items()},
+        {"model_state_dict": {f"_orig_mod.module.{name}": value for name, value in TENSORS.items()}},
         {"state_dict": {"model": TENSORS}},
     ],
 )
@@ -228,6 +247,12 @@ def test_torch_files_of_tensors_are_read(content: object, tmp_path: Path) -> Non
     path = tmp_path / "weights.pt"
     torch.save(content, path)
     assert equal(weights.load(path), TENSORS)
+    # The header says the same names and shapes, without memory for values.
+    found = weights.header(path)
+    assert {name: value.shape for name, value in found.items()} == {
+        name: value.shape for name, value in TENSORS.items()
+    }
+    assert all(value.is_meta for value in found.values())
 
 
 def test_assign_copies_what_fits() -> None:
@@ -237,6 +262,52 @@ def test_assign_copies_what_fits() -> None:
     # The model keeps its own type and memory.
     weights.assign(target, {name: value.double() for name, value in source.state_dict().items()}, "x")
     assert target.visual.proj.dtype == torch.float32
+
+
+def as_cleanclip(state: dict[str, Tensor]) -> dict[str, object]:
+    """What src/main.py of CleanCLIP's public code saves: names of DataParallel, in the state of a training."""
+    named = OrderedDict((f"module.{name}", value) for name, value in state.items())
+    optimizer = {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 1e-5, "betas": (0.9, 0.999)}]}
+    return {"epoch": 64, "name": "run", "state_dict": named, "optimizer": optimizer}
+
+
+def as_open_clip(state: dict[str, Tensor]) -> dict[str, object]:
+    """What open_clip's training saves: with a scaler of mixed precision."""
+    return {"epoch": 3, "name": "run", "state_dict": state, "optimizer": {}, "scaler": {"scale": 65536.0}}
+
+
+def as_openai(state: dict[str, Tensor]) -> dict[str, object]:
+    """OpenAI's published models as a state_dict: half precision, and three numbers among the tensors."""
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    numbers = {name: torch.tensor(224) for name in ("input_resolution", "context_length", "vocab_size")}
+    return {**halves, **numbers, "logit_scale": halves["logit_scale"].reshape(1)}
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+@pytest.mark.parametrize("convert", [as_cleanclip, as_open_clip, as_openai])
+def test_published_formats_are_read(
+    convert: Callable[[dict[str, Tensor]], object], tower: Tower, tmp_path: Path
+) -> None:
+    source, target = tiny_model(tower, seed=0), tiny_model(tower, seed=1)
+    torch.save(convert(dict(source.state_dict())), tmp_path / "epoch.best.pt")
+    tensors = weights.load(tmp_path / "epoch.best.pt")
+    weights.check_fits(target, weights.header(tmp_path / "epoch.best.pt"), "x")
+    weights.assign(target, tensors, "x")
+    # Every weight arrives, in the model's own type.
+    for name, value in source.state_dict().items():
+        tolerance = 1e-3 if convert is as_openai else 0.0
+        torch.testing.assert_close(target.state_dict()[name], value, rtol=tolerance, atol=tolerance)
+
+
+def test_a_text_tower_may_be_a_module_of_its_own() -> None:
+    import open_clip
+
+    plain, fields = tiny_model("vit"), {"embed_dim": 16, "quick_gelu": True, "vision_cfg": VISION, "text_cfg": TEXT}
+    custom = open_clip.CustomTextCLIP(**fields)
+    weights.assign(custom, plain.state_dict(), "x")
+    tokens = torch.arange(16)[None]
+    # As open_clip's EVA models have it: the same captions give the same features.
+    assert torch.equal(custom.eval().encode_text(tokens), plain.eval().encode_text(tokens))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import open_clip
 import pytest
 import torch
 import torch.distributed
+from open_clip import ClipLoss
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
@@ -20,6 +21,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bdray.attacks.attack import Attack
 from bdray.attacks.triggers.badnet import BadNet
+from bdray.models.execution import Execution
+from bdray.models.recomputation import checkpoint_blocks
+from bdray.models.towers import Towers
 from bdray.objective import Batch, ContrastiveObjective, Loss, TrainingModule
 from bdray.testing import TOWERS, Tower, tiny_model, tiny_recipe, tiny_scenes, tiny_tokenizer
 from bdray.training.batch_norm import synchronize
@@ -33,6 +37,11 @@ OBJECTIVES = {
     "clip": ContrastiveObjective(1.0, 0.0),
     "in_modal": ContrastiveObjective(0.0, 1.0),
     "cleanclip": ContrastiveObjective(1.0, 2.0),
+}
+EXECUTIONS: dict[str, tuple[Tower, Execution]] = {
+    "parts": ("vit", Execution(micro_batch=3)),
+    "blocks twice": ("resnet", Execution(gradient_checkpointing=True)),
+    "blocks of parts twice": ("vit", Execution(micro_batch=2, gradient_checkpointing=True)),
 }
 EXACT: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-10}
 
@@ -54,18 +63,32 @@ def share(rank: int, world_size: int) -> Batch:
     )
 
 
-def step(tower: Tower, objective: ContrastiveObjective, rank: int, world_size: int) -> dict[str, Tensor]:
+def step(
+    tower: Tower, objective: ContrastiveObjective, rank: int, world_size: int, execution: Execution | None = None
+) -> dict[str, Tensor]:
     """Loss terms, gradients and buffers after one forward and backward pass."""
-    model = tiny_model(tower).double().train()
+    model, execution = tiny_model(tower).double().train(), execution or Execution()
     if world_size > 1:
         synchronize(model)
-    module = TrainingModule(model, objective)
+    if execution.gradient_checkpointing:
+        checkpoint_blocks(model)
+    module = TrainingModule(model, objective, Towers(model, execution, trains=True))
     forward = DistributedDataParallel(module) if world_size > 1 else module  # must outlive the backward pass
     total, terms = forward(share(rank, world_size))
     total.backward()
     gradients = {f"gradient of {name}": cast(Tensor, value.grad) for name, value in model.named_parameters()}
     buffers = {name: value for name, value in model.named_buffers() if "attn_mask" not in name}
     return {"total": total.detach(), **terms, **gradients, **buffers}
+
+
+def open_clips_step(rank: int, world_size: int) -> dict[str, Tensor]:
+    """Gradients of open_clip's own distributed loss: local, with gradient through the gathering."""
+    loss = ClipLoss(local_loss=True, gather_with_grad=True, rank=rank, world_size=world_size)
+    model, own = tiny_model("vit").double().train(), share(rank, world_size)
+    forward = DistributedDataParallel(model)
+    images, texts, scale = forward(own.images, own.tokens)
+    loss(images, texts, scale).backward()
+    return {f"gradient of {name}": cast(Tensor, value.grad) for name, value in model.named_parameters()}
 
 
 class InDouble:
@@ -119,6 +142,9 @@ def work(rank: int, folder: Path, cache: Path) -> None:
     for tower in TOWERS:
         for name, objective in OBJECTIVES.items():
             save(step(tower, objective, rank, WORKERS), folder / f"{tower}-{name}-{rank}")
+    for name, (tower, execution) in EXECUTIONS.items():
+        save(step(tower, OBJECTIVES["cleanclip"], rank, WORKERS, execution), folder / f"{name}-{rank}")
+    save(open_clips_step(rank, WORKERS), folder / f"open_clip-{rank}")
     weights, reports = short_training(cache, rank, WORKERS)
     save(weights, folder / f"training-{rank}")
     (folder / f"reports-{rank}.json").write_text(json.dumps(reports))
@@ -154,6 +180,25 @@ def test_two_workers_compute_the_loss_and_gradient_of_one(tower: Tower, name: st
     assert expected["gradient of visual.conv1.weight"].abs().max() > 1e-6
 
 
+@pytest.mark.parametrize("name", EXECUTIONS)
+def test_two_workers_may_save_memory(name: str, folder: Path) -> None:
+    expected = step(EXECUTIONS[name][0], OBJECTIVES["cleanclip"], 0, 1)
+    # Parts of a worker's share, and blocks that pass twice while batch norm talks to the other worker.
+    for rank in range(WORKERS):
+        for key, found in load_file(folder / f"{name}-{rank}").items():
+            torch.testing.assert_close(found, expected[key], **EXACT, msg=partial("{}: {}".format, key))
+
+
+def test_open_clips_local_loss_has_the_same_gradient(folder: Path) -> None:
+    expected = step("vit", OBJECTIVES["clip"], 0, 1)
+    # Ours computes all rows of the logits on every worker, open_clip's each worker its own; DDP's mean is the same.
+    for rank in range(WORKERS):
+        theirs = load_file(folder / f"open_clip-{rank}")
+        for key, found in theirs.items():
+            torch.testing.assert_close(found, expected[key], **EXACT, msg=partial("{}: {}".format, key))
+        assert len(theirs) > 10
+
+
 def test_two_workers_train_the_model_that_one_trains(folder: Path, cache: Path) -> None:
     weights, reports = short_training(cache, 0, 1)
     # After two epochs (eight steps of AdamW with gradient clipping) on poisoned, augmented data: the same weights
@@ -166,8 +211,9 @@ def test_two_workers_train_the_model_that_one_trains(folder: Path, cache: Path) 
     # Training moved the weights by far more than that.
     start = tiny_model("resnet").double().state_dict()
     assert all((weights[key] - start[key]).abs().max() > 1e-4 for key in ("visual.conv1.weight", "text_projection"))
-    # Every worker reports every epoch with values of the whole batch; only the first evaluates.
+    # Every worker reports every epoch with values of the whole batch, and takes part in its evaluation.
     first, second = (json.loads((folder / f"reports-{rank}.json").read_text()) for rank in range(WORKERS))
+    assert [report["rank"] for report in (*first, *second)] == [0.0, 0.0, 1.0, 1.0]
     assert [{**report, "rank": 0.0} for report in second] == first
     assert len(first) == len(reports) == 2
     for found, expected in zip(first, reports, strict=True):

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import pytest
@@ -13,6 +15,7 @@ from bdray.attacks.triggers.blended import Blended
 from bdray.checkpoint import Checkpointer, History
 from bdray.exceptions import TrainingError
 from bdray.models.clip import MAX_LOGIT_SCALE
+from bdray.models.execution import Execution
 from bdray.objective import Batch, ContrastiveObjective, Loss, StatefulObjective
 from bdray.testing import TOWERS, Tower, tiny_model, tiny_recipe, tiny_scenes, tiny_tokenizer
 from bdray.text.eda import Eda
@@ -63,9 +66,11 @@ def run(
     checkpointer: Checkpointer | None = None,
     objective: Interrupted | None = None,
     report: Callable[[Mapping[str, float]], None] = lambda metrics: None,
+    **more: Any,
 ) -> History:
     recipe = tiny_recipe(epochs=EPOCHS, gradient_clip=1.0)
-    return train(model, objective or Interrupted(), feed(cache), recipe, checkpointer=checkpointer, report=report)
+    keeping = {"checkpointer": checkpointer, "report": report, **more}
+    return train(model, objective or Interrupted(), feed(cache), recipe, **keeping)
 
 
 def without_time(history: History) -> History:
@@ -202,15 +207,15 @@ class Counting(StatefulObjective):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
-        self.started: list[tuple[int, int]] = []
+        self.started: list[tuple[int, int, int]] = []
         self.needs: bool = True
 
     @property
     def needs_views(self) -> bool:
         return self.needs
 
-    def start_epoch(self, model: open_clip.CLIP, epoch: int) -> None:
-        self.started.append((epoch, int(self.steps)))
+    def start_epoch(self, model: open_clip.CLIP, epoch: int, step: int = 0) -> None:
+        self.started.append((epoch, step, int(self.steps)))
         self.needs = epoch % 2 == 1
 
     def forward(self, model: open_clip.CLIP, batch: Batch) -> Loss:
@@ -231,13 +236,75 @@ def test_an_objective_may_remember(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(Interruption):
         train(tiny_model("vit"), first, feed(cache), tiny_recipe(epochs=3), report=die, checkpointer=checkpointer)
     # It is told of every epoch before the first batch.
-    assert first.started == [(0, 0), (1, STEPS)]
+    assert first.started == [(0, 0, 0), (1, 0, STEPS)]
     train(
         tiny_model("vit"), second, feed(cache), tiny_recipe(epochs=3), report=lambda m: None, checkpointer=checkpointer
     )
     # Another process starts the next epoch with what the first one remembered.
-    assert second.started == [(2, 2 * STEPS)]
+    assert second.started == [(2, 0, 2 * STEPS)]
     assert second.steps.item() == 3 * STEPS
+
+
+@pytest.mark.parametrize("at_step", [1, STEPS + 2, 3 * STEPS - 1])
+@pytest.mark.parametrize("execution", [Execution(), Execution(precision="fp16")], ids=["fp32", "fp16"])
+@pytest.mark.parametrize("tower", TOWERS)
+def test_within_an_epoch_an_interrupted_training_gives_the_same_model(
+    tower: Tower, execution: Execution, at_step: int, cache: Path, tmp_path: Path
+) -> None:
+    within = partial(run, cache=cache, execution=execution, checkpoint_minutes=1e-9)
+    straight, continued, checkpointer = tiny_model(tower), tiny_model(tower, seed=1), Checkpointer(tmp_path)
+    expected = run(straight, cache, execution=execution)
+    with pytest.raises(Interruption):
+        within(tiny_model(tower), checkpointer=checkpointer, objective=Interrupted(at_step))
+    last = Interrupted()
+    history = within(continued, checkpointer=checkpointer, objective=last)
+    # No step is trained again,
+    assert last.calls == EPOCHS * STEPS - at_step
+    # and weights, statistics and means of losses are those of a training that kept nothing, to the bit.
+    state = continued.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in straight.state_dict().items())
+    assert without_time(history) == without_time(expected)
+
+
+def test_states_within_epochs_are_kept_when_it_is_time(cache: Path, tmp_path: Path) -> None:
+    for minutes, kept in ((None, 1), (60.0, 1), (1e-9, STEPS)):
+        checkpointer = Checkpointer(tmp_path / str(minutes))
+        seen: list[object] = []
+
+        def keep(*state: object, seen: list[object] = seen, **more: object) -> None:
+            seen.append(more["unfinished"])
+
+        object.__setattr__(checkpointer, "save", keep)
+        recipe = tiny_recipe(epochs=1)
+        train(
+            tiny_model("vit"),
+            ContrastiveObjective(),
+            feed(cache),
+            recipe,
+            report=lambda metrics: None,
+            checkpointer=checkpointer,
+            checkpoint_minutes=minutes,
+        )
+        # After every epoch, and in between only if asked to and if that long has passed; not twice at an epoch's end.
+        assert len(seen) == kept
+        assert seen[-1] is None
+
+
+def test_an_objective_goes_on_within_an_epoch(cache: Path, tmp_path: Path) -> None:
+    class Dying(Counting):
+        def forward(self, model: open_clip.CLIP, batch: Batch) -> Loss:
+            if self.steps == STEPS + 2:
+                raise Interruption
+            return super().forward(model, batch)
+
+    second, checkpointer = Counting(), Checkpointer(tmp_path)
+    keep = partial(train, report=lambda metrics: None, checkpointer=checkpointer, checkpoint_minutes=1e-9)
+    with pytest.raises(Interruption):
+        keep(tiny_model("vit"), Dying(), feed(cache), tiny_recipe())
+    keep(tiny_model("vit"), second, feed(cache), tiny_recipe())
+    # It is told that the second epoch goes on, and remembers the steps before.
+    assert second.started == [(1, 2, STEPS + 2)]
+    assert second.steps.item() == 2 * STEPS
 
 
 def test_no_epochs_change_nothing(cache: Path) -> None:

@@ -166,7 +166,7 @@ class Constant:
     needs_views = False
 
     def __call__(self, model: open_clip.CLIP, batch: Batch) -> Loss:
-        zero = 0 * sum(parameter.sum() for parameter in model.parameters())
+        zero = 0 * model.logit_scale
         is_extra = isinstance(batch, SubCaptionedBatch)
         return Loss({"extra_loss": zero + 5}) if is_extra else Loss({"usual_loss": zero + 1})
 
