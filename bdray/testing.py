@@ -2,19 +2,27 @@
 
 import dataclasses
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bdray import config
+from bdray.data.base import Pairs, Split
+from bdray.data.files import Files
 from bdray.data.scenes import Scenes
+from bdray.data.subset import chosen_samples
 from bdray.models.clip import ARCHITECTURES
 from bdray.registry import Component
 from bdray.training.optim import Recipe
 
 if TYPE_CHECKING:
+    import numpy as np
     import open_clip
+    from numpy.typing import NDArray
 
     from bdray.attacks.triggers.base import Trigger
     from bdray.attacks.triggers.learned import Lesson
+    from bdray.evaluation.material import Material
     from bdray.models.tokenizer import CompactTokenizer
 
 Tower = Literal["resnet", "vit"]
@@ -23,12 +31,44 @@ TOWERS: Mapping[Tower, Mapping[str, Any]] = {
     "vit": {"layers": 1, "width": 16, "head_width": 8, "patch_size": 16, "mlp_ratio": 2.0},
 }
 """Image towers of the tiny model: with batch normalization and without."""
+FILES: Mapping[str, Any] = {
+    "path": "pairs.csv",
+    "images": "images",
+    "name": "cifar10",
+    "num_samples": 16,
+    "train": {"type": "table", "path": "pairs.csv", "num_samples": 16},
+    "task": {"type": "imagenet", "path": "ImageNet1K"},
+}
+"""Required fields of what reads files, which need not be there."""
 CONTEXT_LENGTH, VOCABULARY = 16, ARCHITECTURES / "scenes_vocabulary.txt"
 
 
 def tiny_scenes(**fields: Any) -> Scenes:
     """The smallest built-in data set."""
     return Scenes(**({"num_train": 64, "num_finetune": 64, "num_validation": 16, "num_test": 16} | fields))
+
+
+def tiny_files(folder: Path, **fields: Any) -> Files:
+    """A data set in files of 48x40 pixels, which are made here: 32 pairs in a table, 24 images of two classes."""
+    import numpy as np
+    from PIL import Image
+
+    def draw(name: str, seed: int) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(seed).integers(256, size=(40, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+
+    rows = [f"images/{number}.png,a noise of number {number}\n" for number in range(32)]
+    wnids = ("n07753592", "n07749582")
+    labeled = [f"{'train' if number < 8 else 'val'}/{wnid}/{number}.png" for wnid in wnids for number in range(12)]
+    for seed, name in enumerate([row.partition(",")[0] for row in rows] + labeled):
+        draw(name, seed)
+    (folder / "pairs.csv").write_text("image,caption\n" + "".join(rows), encoding="utf-8")
+    table = {"type": "table", "path": str(folder / "pairs.csv"), "num_samples": 16, "max_bad_share": 0}
+    task = {"type": "imagenet", "path": str(folder), "classes": wnids, "train_per_class": 4}
+    task |= {"validation_per_class": 2, "test_per_class": 4}
+    tree = {"train": table, "finetune": {**table, "skip": 16}, "task": task, "image_size": 32}
+    return config.build(Files, tree | fields, "tiny_files")
 
 
 def tiny_recipe(**fields: Any) -> Recipe:
@@ -67,8 +107,10 @@ def example(member: type[Component], **fields: Any) -> Component:
     """
     recipe = config.dump(tiny_recipe())
     small: dict[str, Any] = {"recipe": recipe, "overfit_recipe": recipe, "suspicious_share": 0.25, "num_detected": 8}
-    known = config.json_schema(member)["properties"]
-    tree = {name: value for name, value in small.items() if name in known}
+    small["weights"] = "victim.safetensors"
+    schema = config.json_schema(member)
+    tree = {name: value for name, value in small.items() if name in schema["properties"]}
+    tree |= {name: value for name, value in FILES.items() if name in schema.get("required", ())}
     built: Component = config.build(member, tree | fields, f"example of {member.__name__}")
     return built
 
@@ -82,6 +124,33 @@ def learned(trigger: "Trigger", image_size: int = 32) -> "Trigger":
     quick = dataclasses.replace(trigger, epochs=1, num_samples=8, batch_size=4)
     state, _ = quick.learn(tiny_lesson(image_size, with_model=trigger.needs_model))
     return trigger.with_state(state)
+
+
+def tiny_material(seed: int = 0) -> "Material":
+    """A tiny model with a poisoned training set of 64 scenes, 8 of them poisoned, for metrics to ask."""
+    from bdray.attacks.attack import Attack
+    from bdray.attacks.poisoned_set import PoisonedSet
+    from bdray.attacks.triggers.blended import Blended
+    from bdray.evaluation.material import Material, Sources
+
+    def load(split: Split, count: int = 64) -> Pairs:
+        images, captions, labels = _scenes(split)
+        return Pairs(images[:count], captions[:count], labels[:count])
+
+    def poisoned() -> PoisonedSet:
+        pairs = load("train")
+        poisoning = Attack(trigger=Blended(), target="banana", num_poisoned=8).poison(pairs.captions, seed=0)
+        return PoisonedSet(pairs, poisoning, chosen_samples(len(pairs), None, 0))
+
+    return Material(tiny_model(seed=seed).eval(), tiny_tokenizer(), Sources(load, poisoned))
+
+
+@cache
+def _scenes(split: Split) -> "tuple[NDArray[np.uint8], list[str], NDArray[np.int64]]":
+    """One chunk of a split, rendered once."""
+    from bdray.data.scenes import render
+
+    return render(0, split, 0)
 
 
 def tiny_lesson(image_size: int = 32, *, with_model: bool = False) -> "Lesson":

@@ -31,6 +31,9 @@ class ABL(Defense):
 
     starts_from: ClassVar[Literal["victim", "base"]] = "base"
     reads_poisoned: ClassVar[bool] = True
+    detection_names: ClassVar[tuple[str, ...]] = tuple(
+        f"detection_{name}" for name in ("precision", "recall", "auroc", "true_positives")
+    )
 
     type: Literal["abl"] = "abl"
     detection: Literal["clean_model", "self"] = "clean_model"

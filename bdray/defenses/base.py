@@ -45,6 +45,8 @@ class Defense(Component):
     """Whether it needs clean pairs."""
     reads_poisoned: ClassVar[bool] = False
     """Whether it needs the poisoned training set."""
+    detection_names: ClassVar[tuple[str, ...]] = ()
+    """What it measures of itself beside the evaluation: numbers of its epochs whose names start with ``detection_``."""
 
     type: str
     recipe: Recipe

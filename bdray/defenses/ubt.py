@@ -46,6 +46,10 @@ class UBT(Defense):
     starts_from: ClassVar[Literal["victim", "base"]] = "victim"
     reads_poisoned: ClassVar[bool] = True
     needs_clean_model: ClassVar[bool] = True
+    detection_names: ClassVar[tuple[str, ...]] = (
+        *("detection_precision", "detection_recall", "detection_auroc", "detection_split_recall"),
+        *(f"detection_{model}_auroc" for model in ("clean", "victim", "overfitted")),
+    )
 
     type: Literal["ubt"] = "ubt"
     overfit_recipe: Recipe = Recipe(epochs=5, batch_size=64, learning_rate=1e-6)

@@ -51,15 +51,30 @@ def similarities(model: open_clip.CLIP, given: PoisonedSet, tokens: Tensor) -> N
     model.eval()
     found = torch.zeros(len(tokens), device=device)
     for positions in torch.arange(len(tokens)).split(BATCH)[rank::workers]:
-        images = normalize(shown_images(given, positions)).to(device).contiguous(memory_format=torch.channels_last)
-        image_features = model.encode_image(images, normalize=True)
-        text_features = model.encode_text(tokens[positions].to(device), normalize=True)
-        found[positions.to(device)] = (image_features * text_features).sum(-1).float()
+        found[positions.to(device)] = cosines(model, given, tokens[positions], positions)
     model.train(was_training)
     if distributed:
         torch.distributed.all_reduce(found)  # every number is one worker's, the others hold zero
     scores: NDArray[np.float32] = found.cpu().numpy()
     return scores
+
+
+@torch.inference_mode()
+def cosines(model: open_clip.CLIP, given: PoisonedSet, tokens: Tensor, positions: Tensor) -> Tensor:
+    """The same for one batch, by this worker alone: float [n] on the model's device.
+
+    Args:
+        model: In eval mode.
+        given: The pairs.
+        tokens: Of the n poisoned captions, int64 [n, L].
+        positions: Of the pairs in the set, int64 [n].
+    """
+    device = model.logit_scale.device
+    images = normalize(shown_images(given, positions)).to(device).contiguous(memory_format=torch.channels_last)
+    image_features = model.encode_image(images, normalize=True)
+    text_features = model.encode_text(tokens.to(device), normalize=True)
+    found: Tensor = (image_features * text_features).sum(-1).float()
+    return found
 
 
 def lowest(scores: Floats, count: int) -> NDArray[np.int64]:

@@ -6,11 +6,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from bdray.data.base import Images
 from bdray.evaluation.zero_shot import EVALUATION_SAMPLES
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from bdray.attacks.triggers.base import Trigger
 
 COLUMNS = 6
@@ -18,7 +17,7 @@ GAIN = 10
 """Factor on differences, so that faint ones can be seen; no difference is mid-gray."""
 
 
-def draw(images: "NDArray[np.uint8]", trigger: "Trigger") -> Image.Image:
+def draw(images: Images, trigger: "Trigger") -> Image.Image:
     """Three rows of pictures without gaps: a few images, triggered, and their difference times ten.
 
     Args:

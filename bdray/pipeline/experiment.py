@@ -15,8 +15,10 @@ from bdray.evaluation.metrics.base import Metric
 from bdray.evaluation.metrics.clean_accuracy import CleanAccuracy
 from bdray.evaluation.metrics.embedding_distance import EmbeddingDistance
 from bdray.exceptions import ConfigError
-from bdray.models import weights
 from bdray.models.clip import Model
+from bdray.pipeline.victims.base import Victim
+from bdray.pipeline.victims.given import GivenVictim
+from bdray.pipeline.victims.trained import TrainedVictim
 from bdray.registry import component
 from bdray.training.optim import Recipe
 
@@ -29,16 +31,6 @@ class Pretraining:
     """How the base is trained, on the whole train split."""
     seed: int = Field(default=0, ge=0)
     """Seed of the first weights, data order and augmentations."""
-
-
-@component
-class Victim:
-    """How the attacker trains on poisoned data."""
-
-    recipe: Recipe
-    """How the victim is trained."""
-    num_samples: int | None = Field(default=None, ge=2)
-    """Pairs of the train split that it is trained on, drawn at random; None: all of it."""
 
 
 @component
@@ -60,12 +52,12 @@ class Experiment:
     model: Model = Model()
     """The CLIP architecture and its first weights."""
     pretrain: Pretraining | None = None
-    """Clean pretraining before the attack. None: the attack starts from ``model.weights``, or from random weights,
-    which is poisoned pretraining."""
+    """Clean pretraining before the attack. None: the attack starts from the model's own first weights; where these
+    are random, that is poisoned pretraining."""
     attack: Attack
     """What the attacker does to the data."""
     victim: Victim
-    """How the attacker trains."""
+    """How the attacker trains, or a victim that was trained elsewhere."""
     defense: Defense | None
     """How the defender repairs. None: not at all, to study the attack."""
     evaluation: Evaluation = Evaluation()
@@ -84,10 +76,13 @@ class Experiment:
             CheckpointError: If the file of first weights cannot be one.
         """
         self._check_model()
+        self._check_poisoned_set()
         train = self.data.size("train")
         num_samples = _within("victim.num_samples", self.victim.num_samples, train, "train split has")
         self.attack.check(self.data, num_samples, lambda: self.training_captions(cache))
-        recipes = [("victim", self.victim.recipe, num_samples)]
+        recipes = []
+        if isinstance(self.victim, TrainedVictim):
+            recipes.append(("victim", self.victim.recipe, num_samples))
         if self.pretrain is not None:
             recipes.append(("pretrain", self.pretrain.recipe, train))
         if self.defense is not None:
@@ -99,6 +94,8 @@ class Experiment:
                     f"{part}.recipe.batch_size: a batch of {recipe.batch_size} cannot be drawn from {available} "
                     "samples. Lower it, or take more samples."
                 )
+        for metric in self.evaluation.metrics:
+            metric.check(self.data, cache)
 
     def _check_model(self) -> None:
         size = self.model.description()["vision_cfg"].get("image_size")
@@ -107,16 +104,38 @@ class Experiment:
                 f"model.architecture: {self.model.architecture} takes images of {size} px, but the data set's have "
                 f"{self.data.image_size} px. Choose an architecture and a data set that fit."
             )
-        if self.model.weights is not None:
-            if self.pretrain is not None:
-                raise ConfigError("pretrain: must be null where model.weights names a file to start from.")
-            weights.check(Path(self.model.weights))
+        if self.model.has_weights and self.pretrain is not None:
+            named = "model.weights names a file" if self.model.weights else "model.pretrained names weights"
+            raise ConfigError(f"pretrain: must be null where {named} to start from.")
+        self.model.check()
+        if isinstance(self.victim, GivenVictim):
+            self.model.check_fits(self.victim.weights)
         trigger = self.attack.trigger
-        if isinstance(trigger, LearnedTrigger) and trigger.needs_model and not (self.pretrain or self.model.weights):
+        if isinstance(trigger, LearnedTrigger) and trigger.needs_model and not self._has_base:
             raise ConfigError(
                 f"attack.trigger.type: {trigger.type} is learned against a clean model, but the victim starts from "
-                "random weights. Give pretrain or model.weights."
+                "random weights. Give pretrain, model.weights or model.pretrained."
             )
+
+    def _check_poisoned_set(self) -> None:
+        """Refuse what reads the poisoned set, or its clean part, where nobody knows it."""
+        if self.victim.knows_poisoned_set:
+            return
+        readers = [("metric", metric.type) for metric in self.evaluation.metrics if metric.reads_poisoned]
+        if self.defense is not None and self.defense.reads_poisoned:
+            readers.append(("defense", self.defense.type))
+        if isinstance(self.defense, CleanDataDefense) and self.defense.clean_data == "train_unpoisoned":
+            readers.append(("defense", f"{self.defense.type} with clean_data=train_unpoisoned"))
+        for part, name in readers:
+            raise ConfigError(
+                f"victim.poisoned_set: the {part} {name} reads what the victim was trained on, which is unknown. If "
+                "the experiment's data and attack describe it, set victim.poisoned_set=attack; else leave it out."
+            )
+
+    @property
+    def _has_base(self) -> bool:
+        """Whether the attack starts from a model that learned something."""
+        return self.pretrain is not None or self.model.has_weights
 
     @property
     def num_trained(self) -> int:
@@ -147,15 +166,17 @@ class Experiment:
                 self._available_clean(defense),
                 f"{split} split has{without}",
             )
-        if defense.needs_clean_model and not (self.pretrain or self.model.weights):
+        if defense.needs_clean_model and not self._has_base:
             raise ConfigError(
-                f"defense.type: {defense.type} needs a clean model, but there is neither pretrain nor model.weights. "
-                "Give one of them."
+                f"defense.type: {defense.type} needs a clean model, but there is neither pretrain nor model.weights "
+                "nor model.pretrained. Give one of them."
             )
 
-    def training_captions(self, cache: Path) -> Sequence[str]:
-        """Clean captions of what the victim is trained on."""
-        captions = self.data.load("train", cache).captions
+    def training_captions(self, cache: Path) -> Sequence[str] | None:
+        """Clean captions of what the victim is trained on; None where that would take a long preparation."""
+        captions = self.data.known_captions("train", cache)
+        if captions is None:
+            return None
         return [captions[index] for index in chosen_samples(len(captions), self.victim.num_samples, self.seed)]
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,20 @@ class Store:
                 f"store {self.uri!r}: {path} cannot be read ({_one_line(error)}). Give another store, or remove that "
                 "folder to compute it again."
             ) from error
+
+    def manifests(self, stage: str, limit: int) -> Iterator[Manifest]:
+        """Manifests of finished stages of one kind: so many at most, always the same ones of the same results.
+
+        What cannot be read is passed over, for it is nobody's input here.
+        """
+        folders = self._fs.get_file_info(pyarrow.fs.FileSelector(stage, allow_not_found=True))
+        for key in sorted(folder.base_name for folder in folders)[:limit]:
+            try:
+                manifest = self.find(stage, key)
+            except StoreError:
+                continue
+            if manifest is not None:
+                yield manifest
 
     def fetch(self, stage: str, key: str, name: str) -> Path:
         """A local path of one file of a finished stage, checked against the hash in its manifest.

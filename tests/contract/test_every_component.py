@@ -9,14 +9,27 @@ from pydantic import TypeAdapter, ValidationError
 from bdray.attacks.triggers.base import Trigger
 from bdray.config import build, dump, fingerprint, json_schema
 from bdray.data.base import Dataset
+from bdray.data.sources.base import PairSource
+from bdray.data.tasks.base import TaskSource
 from bdray.defenses.base import Defense
 from bdray.evaluation.metrics.base import Metric
+from bdray.pipeline.victims.base import Victim
 from bdray.registry import Component
 from bdray.testing import example
 from bdray.text.base import TextAugmentation
 from bdray.text.parsers.base import CaptionParser
 
-FAMILIES: list[type[Component]] = [Trigger, Metric, Defense, Dataset, TextAugmentation, CaptionParser]
+FAMILIES: list[type[Component]] = [
+    Trigger,
+    Metric,
+    Defense,
+    Dataset,
+    PairSource,
+    TaskSource,
+    TextAugmentation,
+    CaptionParser,
+    Victim,
+]
 MEMBERS = [
     pytest.param(family, name, member, id=f"{family.__name__}-{name}")
     for family in FAMILIES

@@ -68,7 +68,7 @@ def test_it_changes_the_victim_and_reports(member: type[Defense], data: Defender
     assert data.clean is not None
     assert data.poisoned is not None
     sets = (data.clean, data.poisoned.pairs)
-    images = [pairs.images.copy() for pairs in sets]
+    images = [pairs.images[:].copy() for pairs in sets]
     history = run(member, data, model, report=reports.append)
     # Weights of both towers move, or of one where the text has no use, and stay numbers; evaluation may begin.
     before = victim.state_dict()
@@ -82,8 +82,10 @@ def test_it_changes_the_victim_and_reports(member: type[Defense], data: Defender
     assert reports == history
     assert len(history) > 0
     assert all({"epoch", "loss", "clean_accuracy_top1"} <= set(entry) for entry in history)
+    # What it will measure of itself is known beforehand, and in the end all of it is there.
+    assert {name for name in history[-1] if name.startswith("detection_")} == set(member.detection_names)
     # The defender's data stay as they were.
-    assert all((pairs.images == before).all() for pairs, before in zip(sets, images, strict=True))
+    assert all((pairs.images[:] == before).all() for pairs, before in zip(sets, images, strict=True))
 
 
 @every_defense

@@ -23,6 +23,11 @@ class AttackSuccessRate(Metric):
     top_k: tuple[PositiveInt, ...] = Field(default=(1, 3, 5, 10), min_length=1)
     """Values of k."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        kinds = ("attack_success_rate", "attack_success_rate_include_target", "chance_attack_success_rate")
+        return tuple(f"{kind}_top{k}" for k in self.top_k for kind in kinds)
+
     def measure(self, features: Features) -> dict[str, float]:
         targets = features.labels.new_full(features.labels.shape, features.target)
         triggered = class_ranks(features.scores(triggered=True), targets)

@@ -1,14 +1,19 @@
 """What a metric is, and the features that all metrics share."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from bdray.data.base import Dataset, Split
 from bdray.registry import Component
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
+
+    from bdray.evaluation.material import Material
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,18 @@ class Features:
     pixels: "Callable[[Tensor], tuple[Tensor, Tensor]] | None" = None
     """Images by position, int64 [n]: clean and triggered, float [n, 3, H, W] in [0, 1] on the CPU. None where only
     features are at hand."""
+    clean_lengths: "Tensor | None" = None
+    """Of the rows of ``clean`` before they were made unit vectors, float [N]."""
+    triggered_lengths: "Tensor | None" = None
+    """The same for ``triggered``."""
+    captions: Sequence[str] = ()
+    """Of the images; none where only features are at hand."""
+    class_names: Sequence[str] = ()
+    """Of the C classes, for people; likewise."""
+    material: "Material | None" = None
+    """More that the model can be asked, at the price of more passes; None where only features are at hand."""
+    folder: "Path | None" = None
+    """Files that are put here become files of the result; None: there is no place for any."""
 
     def scores(self, *, triggered: bool) -> "Tensor":
         """How well each class fits each image, float [N, C]: cosine similarities, or a head's logits."""
@@ -48,6 +65,31 @@ class Metric(Component):
     """Whether it looks at triggered images; then a clean base, which has no attack, is not judged by it."""
     every_epoch: ClassVar[bool] = True
     """Whether it is also measured after every epoch, and not only in the end."""
+    reads_poisoned: ClassVar[bool] = False
+    """Whether it reads what the victim was trained on, likewise; such a metric needs the trigger, too."""
+    files: ClassVar[tuple[str, ...]] = ()
+    """Names of the files that it leaves in :attr:`Features.folder`."""
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """What :meth:`measure` names its numbers, known beforehand."""
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """Splits that it reads beside the evaluated one, through :attr:`Features.material`."""
+        return ()
+
+    def check(self, data: Dataset, cache: "Path") -> None:
+        """Refuse a data set that it cannot be measured on, before anything is computed.
+
+        Args:
+            data: The experiment's.
+            cache: Local folder for prepared data.
+
+        Raises:
+            BdrayError: That names what is missing and says what to do.
+        """
 
     @abstractmethod
     def measure(self, features: Features) -> dict[str, float]:

@@ -16,6 +16,10 @@ class CleanAccuracy(Metric):
     top_k: tuple[PositiveInt, ...] = Field(default=(1, 3, 5, 10), min_length=1)
     """Values of k."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"clean_accuracy_top{k}" for k in self.top_k)
+
     def measure(self, features: Features) -> dict[str, float]:
         ranks = class_ranks(features.scores(triggered=False), features.labels)
         return {f"clean_accuracy_top{k}": (ranks < k).double().mean().item() for k in self.top_k}

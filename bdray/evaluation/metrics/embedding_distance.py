@@ -20,6 +20,10 @@ class EmbeddingDistance(Metric):
     num_images: int = Field(default=500, ge=1)
     """How many images are averaged over; the paper uses 500."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("embedding_distance",)
+
     def measure(self, features: Features) -> dict[str, float]:
         import torch
 

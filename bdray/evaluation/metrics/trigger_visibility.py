@@ -25,6 +25,10 @@ class TriggerVisibility(Metric):
     num_images: int = Field(default=200, ge=1)
     """How many images are averaged over."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("trigger_psnr", "trigger_ssim", "trigger_linf")
+
     def measure(self, features: Features) -> dict[str, float]:
         import torch
         from torchmetrics.functional.image import structural_similarity_index_measure

@@ -11,15 +11,18 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from bdray import config
+from bdray.data.base import Split
+from bdray.models.execution import Execution
 from bdray.pipeline.experiment import Experiment
 from bdray.pipeline.provenance import provenance
 from bdray.pipeline.store import Manifest, Store
+from bdray.pipeline.work import Work, device_name, work_of
 
 Report = Callable[[str, Mapping[str, float]], None]
 
@@ -30,7 +33,7 @@ def silent(stage: str, metrics: Mapping[str, float]) -> None:
 
 @dataclass(frozen=True)
 class Context:
-    """Where a stage runs. Nothing in here changes a result."""
+    """Where and how a stage runs. Nothing in here makes another result, but for last digits (:class:`Execution`)."""
 
     store: Store
     cache: Path
@@ -42,6 +45,10 @@ class Context:
     world_size: int = 1
     """Workers that compute the stage together."""
     device: str = "cpu"
+    execution: Execution = Execution()
+    """How models are computed."""
+    checkpoint_minutes: float | None = None
+    """How often the state of a training is kept within its epochs; None: after them only."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,10 @@ class Stage(ABC):
             What the manifest records: ``metrics``, and ``history`` where the stage trains.
         """
 
+    def work(self) -> Work | None:
+        """How much it computes, known before it runs; None for a stage that passes no images through a model."""
+        return None
+
     @cached_property
     def key(self) -> str:
         """Name of the result in the store."""
@@ -93,17 +104,26 @@ class Stage(ABC):
             return manifest
         for stage in self.inputs:
             stage.result(context)
-        started = time.time()
+        started, busy = time.time(), time.process_time()
         with tempfile.TemporaryDirectory(prefix=f"bdray-{self.name}-") as name:
             folder = Path(name)
-            found = self.compute(context, folder)
+            found, work = self.compute(context, folder), self.work()
             manifest = {
                 "version": self.version,
                 "reads": self.reads(),
                 "inputs": {stage.name: stage.key for stage in self.inputs},
                 "started": started,
                 "seconds": time.time() - started,
+                "cpu_seconds": time.process_time() - busy,
                 "worker": f"{platform.node()}:{os.getpid()}",
+                "work": asdict(work) if work else None,
+                "execution": {
+                    **config.dump(context.execution),
+                    "device": context.device,
+                    "device_name": device_name(context.device),
+                    "world_size": context.world_size,
+                },
+                "prepared_data": _prepared(self.experiment, context.cache),
                 **provenance(),
                 **found,
             }
@@ -116,6 +136,12 @@ class Stage(ABC):
 
             torch.distributed.barrier()
         return manifest
+
+
+def _prepared(experiment: Experiment, cache: Path) -> dict[str, Any]:
+    """How the splits of the data set were prepared: what was left out, and why. Empty for data that are drawn."""
+    notes = {split: experiment.data.notes(split, cache) for split in get_args(Split)}
+    return {split: found for split, found in notes.items() if found}
 
 
 class EpochStage(Stage):
@@ -135,3 +161,19 @@ class EpochStage(Stage):
     def batch_size(self) -> int | None:
         """Samples that the workers share in a step; None if every worker computes it all."""
         return None
+
+    @property
+    def watched(self) -> int:
+        """Images that pass the model forward only, to judge epochs by."""
+        return 0
+
+    def work(self) -> Work | None:
+        if self.images == 0:
+            return None
+        return work_of(
+            self.experiment.model,
+            trained=self.images,
+            watched=self.watched,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+        )

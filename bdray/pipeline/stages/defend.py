@@ -1,6 +1,5 @@
 """Defending: what the defender has, and the repair."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bdray import config
@@ -12,7 +11,8 @@ from bdray.pipeline.stages.measure import load_model
 from bdray.pipeline.stages.pretrain import base_of
 from bdray.pipeline.stages.training import TrainingStage
 from bdray.pipeline.stages.trigger import ready_trigger, trigger_stage
-from bdray.pipeline.stages.victim import PoisonVictim, poisoned_set
+from bdray.pipeline.stages.victim import poisoned_set, set_identity, victim_of
+from bdray.pipeline.victims.given import GivenVictim
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,9 @@ class Defend(TrainingStage):
         if isinstance(defense, CleanDataDefense):
             found["data"] = experiment.data.fingerprint(_split(defense))
         if defense.starts_from == "base":  # no victim's key tells of these
-            found["victim"] = PoisonVictim(experiment).reads()
+            found["victim"] = set_identity(experiment)
+        elif isinstance(experiment.victim, GivenVictim):  # whose key tells of its weights only
+            found["poisoned_set"] = set_identity(experiment)
         if defense.needs_clean_model and experiment.pretrain is None:
             found["clean_model"] = experiment.model.fingerprint()
         return found
@@ -55,7 +57,8 @@ class Defend(TrainingStage):
         base = base_of(self.experiment)
         if self._defense.starts_from == "base":
             return (*base, *trigger_stage(self.experiment))
-        return (PoisonVictim(self.experiment), *(base if self._defense.needs_clean_model else ()))
+        taken = trigger_stage(self.experiment) if isinstance(self.experiment.victim, GivenVictim) else ()
+        return (victim_of(self.experiment), *taken, *(base if self._defense.needs_clean_model else ()))
 
     @property
     def seed(self) -> int:
@@ -94,7 +97,8 @@ class Defend(TrainingStage):
 
     def _clean_model(self, context: Context) -> "open_clip.CLIP":
         base = next(iter(base_of(self.experiment)), None)
-        path = base.weights(context) if base else Path(str(self.experiment.model.weights))
+        path = base.weights(context) if base else self.experiment.model.first_weights()
+        assert path is not None, "the experiment was checked"
         return load_model(self.experiment, path, context.device).requires_grad_(False)
 
     def notes(self, context: Context) -> dict[str, Any]:
@@ -102,6 +106,8 @@ class Defend(TrainingStage):
         if not isinstance(defense, CleanDataDefense):
             return {}
         samples, overlap = _clean_samples(self.experiment, defense, context), 0
+        if not self.experiment.victim.knows_poisoned_set:
+            return {"clean_data": {"num_samples": len(samples)}}
         if _split(defense) == "train":
             poisoned = set(poisoned_set(self.experiment, context).poisoned_samples.tolist())
             overlap = sum(sample in poisoned for sample in samples.tolist())

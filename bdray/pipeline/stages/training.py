@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bdray.data.base import Pairs
 from bdray.pipeline.stages.base import Context, EpochStage
 from bdray.pipeline.stages.measure import measure
+from bdray.pipeline.stages.watched import sources
 
 if TYPE_CHECKING:
     import open_clip
@@ -47,6 +48,11 @@ class TrainingStage(EpochStage):
         return self.recipe.batch_size
 
     @property
+    def watched(self) -> int:
+        count = min(self.experiment.evaluation.epoch_images, self.experiment.data.size("validation"))
+        return 2 * count * self.epochs  # each with and without the trigger
+
+    @property
     def start(self) -> "TrainingStage | None":
         """The stage whose model it starts from; None for the experiment's first weights."""
         return next((stage for stage in self.inputs if isinstance(stage, TrainingStage)), None)
@@ -67,17 +73,24 @@ class TrainingStage(EpochStage):
         import torch
 
         from bdray.models import weights
+        from bdray.models.clip import hash_of
+        from bdray.models.recomputation import checkpoint_blocks
         from bdray.training.batch_norm import synchronize
         from bdray.training.session import Session
 
         experiment = self.experiment
         model = experiment.model.build(self.seed)
-        source = self.start.weights(context) if self.start else experiment.model.weights
+        source = self.start.weights(context) if self.start else experiment.model.first_weights()
+        first = {}
         if source is not None:
-            weights.assign(model, weights.load(Path(source)), str(source))
+            weights.assign(model, weights.load(source), str(source))
+        if source is not None and self.start is None:  # a tag's key does not tell what was downloaded
+            first = {"first_weights": {"path": str(source), "sha256": hash_of(source)}}
         model = model.to(device=context.device, memory_format=torch.channels_last)
         if context.world_size > 1:
             synchronize(model)
+        if context.execution.gradient_checkpointing:
+            checkpoint_blocks(model)
         session = Session(
             tokenizer=experiment.model.tokenizer(),
             seed=self.seed,
@@ -87,10 +100,12 @@ class TrainingStage(EpochStage):
             cache=context.cache,
             folder=folder,
             device=torch.device(context.device),
+            execution=context.execution,
+            checkpoint_minutes=context.checkpoint_minutes,
         )
         history = self.train(model, session, context)
         weights.save(model.state_dict(), folder / WEIGHTS)
-        return {"metrics": history[-1] if history else {}, "history": history, **self.notes(context)}
+        return {"metrics": history[-1] if history else {}, "history": history, **first, **self.notes(context)}
 
     def _epoch_evaluation(self, context: Context) -> "Callable[[open_clip.CLIP, nn.Linear | None], dict[str, float]]":
         count = self.experiment.evaluation.epoch_images
@@ -99,4 +114,15 @@ class TrainingStage(EpochStage):
         pairs = self.experiment.data.load("validation", context.cache)
         some = Pairs(pairs.images[:count], pairs.captions[:count], pairs.labels[:count])
         trigger = self.trigger(context)
-        return lambda model, head: measure(self.experiment, model, some, trigger, in_the_end=False, head=head)
+        found = sources(self.experiment, context, attacked=trigger is not None)
+        return lambda model, head: measure(
+            self.experiment,
+            model,
+            some,
+            trigger,
+            in_the_end=False,
+            head=head,
+            sources=found,
+            execution=context.execution,
+            shared=context.world_size > 1,
+        )

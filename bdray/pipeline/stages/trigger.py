@@ -28,7 +28,7 @@ class LearnTrigger(EpochStage):
 
     def reads(self) -> dict[str, Any]:
         experiment = self.experiment
-        model = {"weights": experiment.model.fingerprint(), **experiment.model.description()}
+        model = experiment.model.identity()
         return {
             "data": experiment.data.fingerprint("train"),
             "trigger": self._learned.identity(),
@@ -60,7 +60,8 @@ class LearnTrigger(EpochStage):
         model = None
         if self._learned.needs_model:
             start = next(iter(base_of(experiment)), None)
-            source = start.weights(context) if start else Path(str(experiment.model.weights))
+            source = start.weights(context) if start else experiment.model.first_weights()
+            assert source is not None, "the experiment was checked"
             model = load_model(experiment, source, context.device).requires_grad_(False)
         workspace = context.store.workspace(self.name, self.key)
         state, history = self._learned.learn(

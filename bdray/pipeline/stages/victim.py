@@ -4,14 +4,18 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bdray import config
 from bdray.attacks.poisoned_set import PoisonedSet
 from bdray.data.subset import chosen_samples, take
+from bdray.models.clip import hash_of
 from bdray.pipeline.experiment import Experiment
 from bdray.pipeline.stages.base import Context, Stage
+from bdray.pipeline.stages.measure import load_model
 from bdray.pipeline.stages.pretrain import base_of
-from bdray.pipeline.stages.training import TrainingStage
+from bdray.pipeline.stages.training import WEIGHTS, TrainingStage
 from bdray.pipeline.stages.trigger import ready_trigger, trigger_stage
+from bdray.pipeline.stages.watched import watched
+from bdray.pipeline.victims.given import GivenVictim
+from bdray.pipeline.victims.trained import TrainedVictim
 
 if TYPE_CHECKING:
     import open_clip
@@ -45,14 +49,20 @@ class PoisonVictim(TrainingStage):
 
     name = "victim"
 
+    @property
+    def _victim(self) -> TrainedVictim:
+        assert isinstance(self.experiment.victim, TrainedVictim)
+        return self.experiment.victim
+
     def reads(self) -> dict[str, Any]:
         experiment = self.experiment
         return {
             "data": experiment.data.fingerprint("train"),
-            "model": {"weights": experiment.model.fingerprint(), **experiment.model.description()},
+            "model": experiment.model.identity(),
             "attack": experiment.attack.identity(),
-            "victim": config.dump(experiment.victim),
+            "victim": self._victim.identity(),
             "seed": experiment.seed,
+            **watched(experiment),
         }
 
     @property
@@ -65,7 +75,7 @@ class PoisonVictim(TrainingStage):
 
     @property
     def recipe(self) -> "Recipe":
-        return self.experiment.victim.recipe
+        return self._victim.recipe
 
     @property
     def images(self) -> int:
@@ -91,3 +101,59 @@ class PoisonVictim(TrainingStage):
         given = poisoned_set(self.experiment, context)
         count, available = len(given.poisoning.captions), len(given.pairs)
         return {"poisoning": {"num_poisoned": count, "num_samples": available, "poison_ratio": count / available}}
+
+
+class TakeVictim(PoisonVictim):
+    """Take a victim that was trained elsewhere: nothing but its file decides the result."""
+
+    version = 1
+
+    @property
+    def _given(self) -> GivenVictim:
+        assert isinstance(self.experiment.victim, GivenVictim)
+        return self.experiment.victim
+
+    def reads(self) -> dict[str, Any]:
+        model = self.experiment.model
+        return {"model": {"weights": hash_of(Path(self._given.weights)), **model.description()}}
+
+    @property
+    def inputs(self) -> tuple[Stage, ...]:
+        return ()
+
+    @property
+    def epochs(self) -> int:
+        return 0
+
+    @property
+    def images(self) -> int:
+        return 0
+
+    @property
+    def batch_size(self) -> int | None:
+        return None
+
+    def compute(self, context: Context, folder: Path) -> dict[str, Any]:
+        from bdray.models import weights
+
+        path = Path(self._given.weights)
+        model = load_model(self.experiment, path, "cpu")
+        weights.save(model.state_dict(), folder / WEIGHTS)
+        return {"metrics": {}, "history": [], "given": {"path": str(path), "sha256": hash_of(path)}}
+
+
+def victim_of(experiment: Experiment) -> PoisonVictim:
+    """The stage that makes the experiment's victim."""
+    return TakeVictim(experiment) if isinstance(experiment.victim, GivenVictim) else PoisonVictim(experiment)
+
+
+def set_identity(experiment: Experiment) -> dict[str, Any]:
+    """All that decides the poisoned set, as plain JSON; with what the victim makes of it, where it is trained here."""
+    if isinstance(experiment.victim, TrainedVictim):
+        return PoisonVictim(experiment).reads()
+    return {
+        "data": experiment.data.fingerprint("train"),
+        "attack": experiment.attack.identity(),
+        "num_samples": experiment.victim.num_samples,
+        "seed": experiment.seed,
+    }

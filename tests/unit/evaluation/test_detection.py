@@ -47,7 +47,7 @@ def tokens_of(poisoned: PoisonedSet) -> torch.Tensor:
 
 def test_images_are_shown_as_the_victim_saw_them(poisoned: PoisonedSet) -> None:
     bad, good = sorted(poisoned.poisoning.captions)[1], min(set(range(64)) - set(poisoned.poisoning.captions))
-    clean = torch.from_numpy(poisoned.pairs.images[[bad, good]].copy()).float() / 255
+    clean = torch.from_numpy(poisoned.pairs.images[np.array([bad, good])]).float() / 255
     shown = shown_images(poisoned, torch.tensor([bad, good]))
     # The trigger is the sample's own, wherever it is asked for; clean images are untouched.
     torch.testing.assert_close(shown[0], TRIGGER.apply(clean[:1], torch.tensor([bad]))[0], rtol=0, atol=0)

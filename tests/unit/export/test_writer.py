@@ -69,11 +69,11 @@ def test_what_is_read_back_is_what_the_victim_sees(
     assert found.pairs.labels.tolist() == given.pairs.labels.tolist()
     assert found.samples[found.is_poisoned].tolist() == given.poisoned_samples.tolist()
     # Pixels as a batch of the training has them, in 8 bits; clean ones are the data set's own.
-    images = torch.tensor(given.pairs.images).float() / 255
+    images = torch.tensor(given.pairs.images[:]).float() / 255
     poisoned = given.poisoning.apply(images, torch.arange(len(images)))
-    assert np.array_equal(found.pairs.images, (poisoned * 255).round().numpy())
-    assert np.array_equal(found.pairs.images[~found.is_poisoned], given.pairs.images[~found.is_poisoned])
-    changed = (found.pairs.images != given.pairs.images).any((1, 2, 3))
+    assert np.array_equal(found.pairs.images[:], (poisoned * 255).round().numpy())
+    assert np.array_equal(found.pairs.images[:][~found.is_poisoned], given.pairs.images[:][~found.is_poisoned])
+    changed = (found.pairs.images[:] != given.pairs.images[:]).any((1, 2, 3))
     assert changed.tolist() == found.is_poisoned.tolist()
 
 

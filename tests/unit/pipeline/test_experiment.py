@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bdray.exceptions import BdrayError, CheckpointError, ConfigError
+from bdray.models import weights
+from bdray.models.clip import Model
 from bdray.pipeline.experiment import Experiment
 
 Make = Callable[..., Experiment]
@@ -90,6 +93,49 @@ def test_refuses_unknown_names(
 def test_accepts_the_limits(make: Make, tmp_path: Path, changes: dict[str, Any]) -> None:
     # Whatever just fits is accepted; poisoning nothing is a control, not a mistake.
     make(changes).check(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_weights_of_another_architecture_are_refused(make: Make, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"base.{suffix}"
+    state = Model(architecture="scenes-rn").build(seed=0).state_dict()
+    if suffix == "pt":
+        torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, path)
+    else:
+        weights.save(state, path)
+    changes = {"pretrain": None, "model.weights": str(path)}
+    # Before any training: names and shapes are in the file's header.
+    with pytest.raises(
+        CheckpointError, match=rf"^{path}: does not fit the model: .* is \(.*\), not \(.*model.architect"
+    ):
+        make(changes).check(tmp_path)
+    make({**changes, "model.architecture": "scenes-rn"}).check(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "tag", "message"),
+    [
+        (
+            "RN50-quickgelu",
+            "opena",
+            "model.pretrained: open_clip has no weights 'opena' for 'RN50-quickgelu'. Did you mean ",
+        ),
+        ("RN50", "openai", "with another activation function than 'RN50' has, .* model.architecture=RN50-quickgelu."),
+        ("MobileCLIP-S1", "datacompdr", "read pixels normalized by a mean of "),
+        ("scenes-rn", "openai", "open_clip has no weights 'openai' for 'scenes-rn'. None is known."),
+    ],
+)
+def test_tags_are_checked_without_a_download(architecture: str, tag: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Model(architecture=architecture, pretrained=tag).check()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "tag"),
+    [("RN50-quickgelu", "openai"), ("ViT-B-32-quickgelu", "openai"), ("EVA02-B-16", "merged2b_s8b_b131k")],
+)
+def test_the_papers_tags_are_known(architecture: str, tag: str) -> None:
+    Model(architecture=architecture, pretrained=tag).check()
 
 
 def test_damaged_first_weights_are_refused(make: Make, tmp_path: Path) -> None:

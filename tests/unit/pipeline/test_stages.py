@@ -15,6 +15,8 @@ import torch
 from bdray import config
 from bdray.data.subset import chosen_samples
 from bdray.models import weights
+from bdray.models.clip import hash_of
+from bdray.models.execution import Execution
 from bdray.pipeline.experiment import Experiment
 from bdray.pipeline.stages import Context, Defend, Evaluate, PoisonVictim, Pretrain, Stage
 from bdray.pipeline.store import Store
@@ -181,6 +183,21 @@ def test_a_manifest_tells_what_was_done(make: Make, lab: Lab) -> None:
     assert {"clean_accuracy_top10", "attack_success_rate_top10", "embedding_distance"} <= metrics.keys()
     # The state of the unfinished training is gone, for it is finished.
     assert not lab.context.store.workspace(stage.name, stage.key).exists()
+
+
+def test_how_a_result_was_computed_is_in_its_manifest_and_not_in_its_key(make: Make, lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "base.safetensors"
+    weights.save(make().model.build(seed=7).state_dict(), path)
+    stage = PoisonVictim(make({"pretrain": None, "model.weights": str(path)}))
+    execution = Execution(precision="bf16", gradient_checkpointing=True)
+    key = stage.key
+    manifest = stage.result(replace(lab.context, execution=execution, checkpoint_minutes=1e-9))
+    assert manifest["key"] == key
+    assert {"precision": "bf16", "gradient_checkpointing": True, "compile": False}.items() <= manifest[
+        "execution"
+    ].items()
+    # What training started from is told by its content, too, for the key of a tag does not.
+    assert manifest["first_weights"] == {"path": str(path), "sha256": hash_of(path)}
 
 
 def test_results_are_pure_functions_of_the_experiment(make: Make, lab: Lab, tmp_path: Path, cache: Path) -> None:

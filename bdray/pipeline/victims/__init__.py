@@ -1,0 +1,1 @@
+"""Where the victim comes from, one file each."""
