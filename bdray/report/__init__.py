@@ -34,28 +34,31 @@ class Report:
 def build(folder: Path) -> Report:
     """Write a study's report into its results folder, over an earlier one.
 
-    Writes ``report.html``, ``table.csv``, ``table.tex`` and, as far as there are results to draw, ``figure``,
-    ``learning_curves``, ``densities`` (of the similarities of pairs) and ``examples`` (of the triggers) as png, svg and
-    pdf.
+    Writes ``report.html``, ``table`` (csv, tex), ``tidy`` (every number, see ``bdray.report.tidy``; csv, parquet) and,
+    as far as there are results to compare, ``differences`` (csv, tex) or to draw, ``figure``, ``learning_curves``,
+    ``densities`` (of the similarities of pairs), ``embeddings`` (maps of features) and ``examples`` (of the triggers)
+    as png, svg and pdf. A scaling study also has ``scaling`` (the laws it fits; csv, png, svg, pdf), and a search
+    ``hypervolume``, ``importances`` and ``slices``.
 
     Raises:
         ConfigError: If there is no study in the folder, or its description is malformed.
         DataError: If a file of results is damaged, or the report cannot be written.
     """
     from bdray.report import figures, html
+    from bdray.report.exports import write_tables
     from bdray.report.finding import describe
     from bdray.report.results import load
+    from bdray.report.scaling_section import write_scaling
     from bdray.report.tables import summarize
 
     results = load(folder)
     summary = summarize(results)
     result, learning = figures.result_panels(results), figures.learning_panels(results)
     densities = figures.density_panels(results)
-    page, table, latex = folder / "report.html", folder / "table.csv", folder / "table.tex"
-    written = [page, table, latex]
+    page = folder / "report.html"
+    written = [page]
     try:
-        table.write_text(summary.to_frame().to_csv(index=False, float_format="%.6g"), encoding="utf-8")
-        latex.write_text(summary.to_latex(), encoding="utf-8")
+        written += write_tables(results, summary, folder)
         for panels, name in ((result, "figure"), (learning, "learning_curves")):
             if panels:
                 written += figures.save(figures.compose(panels), folder, name)
@@ -63,7 +66,13 @@ def build(folder: Path) -> Report:
             written += figures.save(figures.compose_pictures(results.pictures), folder, "examples")
         if densities:
             written += figures.save(figures.compose_densities(densities), folder, "densities")
-        page.write_text(html.render(results, summary, result, learning, densities), encoding="utf-8")
+        if any(item.points is not None for item in results.maps):
+            written += figures.save(figures.compose_maps(results.maps), folder, "embeddings")
+        for sheet in figures.search_sheets(results.searched):
+            written += figures.save(figures.compose_sheet(sheet.drawings, sheet.columns), folder, sheet.name)
+        scaling = write_scaling(results, folder)
+        written += scaling.files if scaling else []
+        page.write_text(html.render(results, summary, result, learning, densities, scaling), encoding="utf-8")
     except OSError as error:
         raise DataError(f"{folder}: the report cannot be written there. {error}") from error
     return Report(

@@ -12,9 +12,9 @@ Means = dict[Level, dict[Level, Estimate]]
 def describe_crossed(results: Results, metric: Metric) -> str:
     """The best choice in every row, and the mean of each choice over the rows that all of them have; else nothing.
 
-    Choices that agree as printed share the first place.
+    Choices that agree as printed share the first place. Two numbers are no choices.
     """
-    if len(results.study.axes) != 2:
+    if len(results.study.axes) != 2 or all(axis.is_numeric for axis in results.study.axes):
         return ""
     first, second = results.study.axes
     means = _means(results, metric)

@@ -3,9 +3,13 @@
 import math
 from itertools import pairwise
 
+from bdray.report.clean_base import describe_clean_base
 from bdray.report.crossed import describe_crossed
+from bdray.report.differences import differences
+from bdray.report.figures.heat_map import is_heat_map
 from bdray.report.goals import describe_goals, list_words
 from bdray.report.results import Results
+from bdray.report.searches.finding import describe_search
 from bdray.report.statistics import Estimate, estimate, paired_difference, trend
 from bdray.report.study import Level, Metric
 
@@ -17,10 +21,18 @@ def describe(results: Results) -> list[str]:
     """Short paragraphs: where the victims stand, how points differ and metrics move, which points reach the goals."""
     if results.trials.empty:
         return ["No trial has finished yet, so there is nothing to conclude."]
-    paragraphs = [[_progress(results), _victims(results)]]
+    if results.searched is not None:
+        return describe_search(results, results.searched)
+    paragraphs = [[_progress(results), _victims(results), describe_clean_base(results)]]
     compare = _ranking if _is_ranked(results) else _comparison
+    several = {table.metric.name: table.summary() for table in differences(results)}
     paragraphs += [
-        [compare(results, metric), _trend(results, metric), describe_crossed(results, metric)]
+        [
+            compare(results, metric),
+            _trend(results, metric),
+            describe_crossed(results, metric),
+            several.get(metric.name, ""),
+        ]
         for metric in results.study.metrics[:2]
     ]
     paragraphs += [describe_goals(results), [_caution(results)]]
@@ -35,20 +47,26 @@ def _progress(results: Results) -> str:
 def _victims(results: Results) -> str:
     if len(results.victim_points()) != 1:
         return ""
-    levels = [(metric, estimate(list(results.victims[metric.name]))) for metric in results.study.metrics[:2]]
+    levels = [
+        (metric, estimate(list(results.victims[metric.name]), results.study.interval))
+        for metric in results.study.metrics[:2]
+    ]
     values = [f"{metric.label} {metric.say(level)}" for metric, level in levels]
     return f"Without a defense the victim stands at {list_words(values)}."
 
 
 def _is_ranked(results: Results) -> bool:
-    """Whether the study has several names to choose from, of which none is the first or the last."""
+    """Whether the study has several names, or pairs of numbers, to choose from: none is the first or the last."""
     study = results.study
+    if is_heat_map(results):
+        return True
     return len(study.axes) == 1 and not study.axes[0].is_numeric and len(results.points()) > 2 and not study.compare
 
 
 def _ranking(results: Results, metric: Metric) -> str:
     """The best and the worst of several names; those that agree as printed share their place."""
-    found = {point: estimate(list(results.at(results.trials, point)[metric.name])) for point in results.points()}
+    interval, rows = results.study.interval, {point: results.at(results.trials, point) for point in results.points()}
+    found = {point: estimate(list(models[metric.name]), interval) for point, models in rows.items()}
     present = {point: level for point, level in found.items() if level.n}
     if len(present) < 2:
         return ""
@@ -73,25 +91,25 @@ def _comparison(results: Results, metric: Metric) -> str:
     values = study.compare if len(study.compare) == 2 else [axis.values[0], axis.values[-1]]
     first, second = (axis.level(value) for value in values)
     before, after = _by_seed(results, metric, first), _by_seed(results, metric, second)
-    difference = paired_difference(before, after)
+    difference = paired_difference(before, after, study.interval)
     if difference.n == 0:
         return f"{metric.label} cannot be compared between {results.show((first,))} and {results.show((second,))} yet."
     sentence = (
-        f"{metric.label} is {metric.say(estimate(list(before.values())))} at {results.show((first,))} "
-        f"and {metric.say(estimate(list(after.values())))} at {results.show((second,))}"
+        f"{metric.label} is {metric.say(estimate(list(before.values()), study.interval))} at {results.show((first,))} "
+        f"and {metric.say(estimate(list(after.values()), study.interval))} at {results.show((second,))}"
     )
     common = "the " if len(before) == len(after) == difference.n else "the common "
     return f"{sentence}: {_difference(metric, difference, common)}."
 
 
 def _difference(metric: Metric, difference: Estimate, common: str) -> str:
-    text = f"a difference of {_signed(metric, difference.mean)}{metric.step_unit}"
+    text = f"a difference of {metric.show_step(difference.mean)}{metric.step_unit}"
     if difference.n == 1:
         return f"{text} on a single seed, so without an interval"
     verdict = (
         "which excludes zero" if difference.excludes_zero else "which includes zero, so these seeds do not settle it"
     )
-    interval = f"{_signed(metric, difference.low)} to {_signed(metric, difference.high)}"
+    interval = f"{metric.show_step(difference.low)} to {metric.show_step(difference.high)}"
     return f"{text} (paired over {common}{difference.n} seeds, 95% interval {interval}, {verdict})"
 
 
@@ -138,6 +156,10 @@ def _shape(results: Results, metric: Metric, levels: list[float], means: list[fl
 def _caution(results: Results) -> str:
     if results.trials["seed"].nunique() == 1:
         return "All of this rests on a single seed: it shows that the study runs, not how its numbers vary."
+    counts = [len(results.at(results.trials, point)) for point in results.points()]
+    if single := sum(count == 1 for count in counts):
+        points = f"{single} of {len(counts)} points rest{'s' * (single == 1)} on a single seed"
+        return f"{points}, which does not show how {'its' if single == 1 else 'their'} numbers vary."
     return ""
 
 
@@ -145,10 +167,6 @@ def _by_seed(results: Results, metric: Metric, level: Level) -> dict[int, float]
     rows = results.at(results.trials, (level,))
     pairs = zip(rows["seed"], rows[metric.name], strict=True)
     return {int(seed): float(value) for seed, value in pairs if not math.isnan(value)}
-
-
-def _signed(metric: Metric, value: float) -> str:
-    return _minus(f"{value * metric.scale:+.{metric.digits}f}")
 
 
 def _minus(number: str) -> str:

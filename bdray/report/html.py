@@ -4,28 +4,32 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bdray import config
+from bdray.report.captions import KINDS, NOTES
+from bdray.report.clean_base import CLEAN_ASR, clean_rates
+from bdray.report.differences import differences
 from bdray.report.examples import ROWS
-from bdray.report.figures import Densities, Panel, compose, compose_densities, to_svg
-from bdray.report.figures.colors import PAIRS
+from bdray.report.figures import Densities, Panel, compose, compose_densities, compose_maps, to_svg
+from bdray.report.figures.heat_map import is_heat_map
 from bdray.report.finding import describe
 from bdray.report.goals import list_words
+from bdray.report.page import dark_colors, template, themed
 from bdray.report.picks import Pick
 from bdray.report.published import parts_of
-from bdray.report.results import NO_DEFENSE, Results
+from bdray.report.results import NO_DEFENSE, NUMBER, Results
+from bdray.report.scaling_section import ScalingSection
+from bdray.report.searches.listing import missing
+from bdray.report.searches.section import search_section
 from bdray.report.statistics import estimate
 from bdray.report.study import DASH, DETECTION, Metric, Point, Study, show_level
 from bdray.report.tables import TRIAL_LABEL, VICTIM_LABEL, Summary
 
-if TYPE_CHECKING:
-    from jinja2 import Template
-
 EXTRA_COLUMNS = (
     Metric(name="attack_success_rate_include_target_top1", label="ASR@1 incl. target", goal="min"),
     Metric(name="chance_attack_success_rate_top1", label="chance ASR@1", goal="min"),
+    CLEAN_ASR,
     Metric(name="embedding_distance", label="embedding distance", goal="min"),
 )
 """Shown for every model beside the study's own metrics, where they were measured and are not among these."""
@@ -40,20 +44,27 @@ def render(
     result: list[Panel],
     learning: list[Panel],
     densities: Sequence[Densities] = (),
+    scaling: ScalingSection | None = None,
 ) -> str:
     """The page as one string. Everything that comes from the study is escaped by the template."""
     study = results.study
-    return _template().render(
+    return template("template.html.j2").render(
         study=study,
         finding=[_unbroken(paragraph) for paragraph in describe(results)],
         done=len(results.trials),
-        missing=results.missing(),
+        stopped=len(results.pruned),
+        missing=_missing(results),
         result=_inline(result, "result"),
         learning=_inline(learning, "learning"),
         densities=_inline_densities(densities),
+        scaling=scaling,
+        search=search_section(results),
         judged=results.judged,
+        maps=results.maps,
+        drawn_maps=_inline_maps(results),
         num_hidden_densities=sum(item.pairs is not None for item in results.judged) - len(densities),
         has_curve=results.axis is not None,
+        has_heat_map=is_heat_map(results),
         has_victims=len(results.victims) > 0,
         split=study.split,
         epoch_label=results.epoch_label,
@@ -68,61 +79,78 @@ def render(
         published=_published(results),
         num_images=_num_images(study),
         chance=_chance(results),
+        clean_rates=[found.text for found in clean_rates(results)],
+        differences=differences(results),
+        interval_note=NOTES[study.interval],
+        interval_kind=KINDS[study.interval],
+        is_single_seed=results.trials["seed"].nunique() == 1,
+        is_sampled=any(cell.sampled for row in summary.rows for cell in row.cells),
         provenance=_provenance(study.provenance),
-        dark=[(light.lstrip("#"), dark) for light, dark in PAIRS],
+        dark=dark_colors(),
     )
-
-
-@cache
-def _template() -> "Template":
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("bdray.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("template.html.j2")
 
 
 def _inline(panels: list[Panel], name: str) -> list[tuple[str, str]]:
     """Each panel as an svg of its own, so that a phone can stack them; its colors follow the page's."""
     return [
-        (panel.metric.label, _themed(to_svg(compose([panel]), f"{name}{index}"))) for index, panel in enumerate(panels)
+        (panel.metric.label, themed(to_svg(compose([panel]), f"{name}{index}"))) for index, panel in enumerate(panels)
     ]
 
 
 def _inline_densities(panels: Sequence[Densities]) -> list[tuple[str, str]]:
     return [
-        (panel.title, _themed(to_svg(compose_densities([panel]), f"densities{index}")))
+        (panel.title, themed(to_svg(compose_densities([panel]), f"densities{index}")))
         for index, panel in enumerate(panels)
     ]
 
 
-def _themed(svg: str) -> str:
-    for light, _ in PAIRS:
-        svg = re.sub(rf"{light}(?=[;\"])", f"var(--c{light.lstrip('#')})", svg)
-    return svg
+def _inline_maps(results: Results) -> list[tuple[str, str]]:
+    found = [item for item in results.maps if item.points is not None]
+    return [("Maps of features", themed(to_svg(compose_maps(found), "maps")))] if found else []
 
 
 def _models(results: Results) -> dict[str, list[list[str]]]:
-    """Header and rows of the table of every evaluated model, failed ones included."""
+    """Header and rows of the table of every evaluated model, failed ones included, and the page of each one's run."""
     frame, study = results.models, results.study
     metrics = _shown(results)
-    order = [*results.victim_points(), *results.points()]
     models = list(zip(results.points_of(frame), frame.to_dict("records"), strict=True))
-    rows = []
+    order = [*results.victim_points(), *(results.points() if study.search is None else _asked(models))]
+    rows: list[list[str]] = []
+    pages: list[str] = []
     for point, record in sorted(models, key=lambda model: _place(order, *model)):
         levels = [DASH if level is None else axis.show(level) for axis, level in zip(study.axes, point, strict=True)]
         kind = VICTIM_LABEL if record["role"] == "victim" else TRIAL_LABEL[record.get("defense_type") != NO_DEFENSE]
         seconds = record.get("train_seconds", math.nan)
         time = DASH if math.isnan(seconds) else f"{seconds:.0f}"
         shown = [metric.show(record[metric.name]) for metric in metrics]
-        rows.append([kind, *levels, str(record["seed"]), *shown, time, str(record["status"])])
+        number = [] if study.search is None else [_number(record)]
+        rows.append([*number, kind, *levels, str(record["seed"]), *shown, time, str(record["status"])])
+        pages.append(study.mlflow.runs.get(str(record.get("key")), ""))
     labels = [metric.heading for metric in metrics]
+    first = ["model"] if study.search is None else ["trial", "model"]
     return {
-        "header": [["model", *(axis.label for axis in study.axes), "seed", *labels, "training (s)", "status"]],
+        "header": [[*first, *(axis.label for axis in study.axes), "seed", *labels, "training (s)", "status"]],
         "rows": rows,
+        "pages": [pages],
     }
+
+
+def _asked(models: list[tuple[Point, dict[Any, Any]]]) -> list[Point]:
+    """Points in the order in which a search asked for them, as far as that is known."""
+    numbered = [(record[NUMBER], point) for point, record in models if not math.isnan(record.get(NUMBER, math.nan))]
+    return [point for _, point in sorted(numbered, key=lambda pair: pair[0])]
+
+
+def _missing(results: Results) -> list[str]:
+    search, found = results.study.search, results.searched
+    if search is None or found is None:
+        return results.missing()
+    return missing(found, results.study.seeds, search.num_points)
+
+
+def _number(record: Mapping[Any, Any]) -> str:
+    number = record.get(NUMBER, math.nan)
+    return DASH if math.isnan(number) else f"{number:.0f}"
 
 
 def _shown(results: Results) -> list[Metric]:

@@ -1,11 +1,14 @@
 """What a study picks from the numbers that the papers print, as its YAML says it.
 
-A pick has one of three forms:
+A pick has one of four forms:
 
 - ``{paper: CleanCLIP, table: Fig5, attack: Blended, axis: lambda2}`` is a curve along the study's axis; the place of
   each point is the number behind ``lambda2=`` in its setting.
 - ``{paper: CleanCLIP, table: Table1, attack: Blended, defense: finetune MMCL (FT), at: 0}`` is a single number that
   belongs to the axis value 0; with ``at: victim`` it belongs to the model that nobody defended.
+- ``{paper: CleanCLIP, table: Table5, sizes: "{} poisons"}`` is a curve along sizes of the paper's own, which a scaling
+  study draws beside its own ones: each size is the number in that part of the setting, and every attack and defense
+  that the pick does not name has a curve.
 - ``{paper: UBT, table: Table1, match: {attack: {column: attack}, defense: {column: defense, values: {none: No
   defense}}}}`` is a whole table: every value of every axis is looked up in a column. The study's values that the table
   calls otherwise are named, with null for those that it lacks. With ``at: victim`` beside it the numbers belong to the
@@ -58,13 +61,16 @@ class Pick:
     """Axis value that a single number belongs to, or ``victim`` for the models without defense."""
     match: dict[str, AxisMatch] | None = Field(default=None, min_length=1)
     """The pick is a whole table: how the papers call the values of each of the study's axes."""
+    sizes: str | None = Field(default=None, pattern=r"^[^{}]*\{\}[^{}]*$")
+    """The pick is a curve along the paper's own sizes: the part of the setting that holds them, with ``{}`` for the
+    number. For scaling studies."""
 
     def __post_init__(self) -> None:
-        forms = [name for name in ("axis", "at", "match") if getattr(self, name) is not None]
+        forms = [name for name in ("axis", "at", "match", "sizes") if getattr(self, name) is not None]
         if len(forms) != 1 and not (forms == ["at", "match"] and self.at == VICTIM):
             raise ValueError(
-                "a pick needs exactly one of `axis` (a curve), `at` (a single number) and `match` (a table); "
-                "only `at: victim` goes with `match`"
+                "a pick needs exactly one of `axis` (a curve), `at` (a single number), `match` (a table) and `sizes` "
+                "(a curve along the paper's own sizes); only `at: victim` goes with `match`"
             )
 
     @property

@@ -58,13 +58,13 @@ class PublishedPoint:
 
 
 def published_points(picks: Iterable[Pick], axes: Sequence[Axis]) -> tuple[PublishedPoint, ...]:
-    """Look up what a study with these axes picked.
+    """Look up what a study with these axes picked; curves along sizes of the paper's own have no place on them.
 
     Raises:
         ConfigError: If a pick names something that the papers or the study do not have, or several numbers for one
             place.
     """
-    return tuple(point for pick in picks for point in _look_up(pick, axes))
+    return tuple(point for pick in picks if pick.sizes is None for point in _look_up(pick, axes))
 
 
 def parts_of(setting: str) -> list[str]:
@@ -82,12 +82,22 @@ def _read() -> tuple[Printed, ...]:
     )
 
 
-def _look_up(pick: Pick, axes: Sequence[Axis]) -> list[PublishedPoint]:
+def lines_of(pick: Pick) -> Sequence[Printed]:
+    """The lines of ``published.csv`` that a pick names.
+
+    Raises:
+        ConfigError: If there is none.
+    """
     lines: Sequence[Printed] = _read()
     for column in ("paper", "table", "attack", "defense", "setting"):
         name = getattr(pick, column)
         if name is not None:
             lines = _named(lines, column, name, _where(pick))
+    return lines
+
+
+def _look_up(pick: Pick, axes: Sequence[Axis]) -> list[PublishedPoint]:
+    lines = lines_of(pick)
     found: dict[tuple[Point, str], Printed] = {}
     # A list, so that a name that is nowhere is told before numbers that are too many.
     for point, line in list(_places(pick, lines, axes)):

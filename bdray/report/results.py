@@ -9,18 +9,25 @@ from typing import TYPE_CHECKING
 
 from bdray import config
 from bdray.exceptions import DataError
+from bdray.report.embeddings import Map, read_maps
 from bdray.report.examples import Picture, read_pictures
 from bdray.report.published import PublishedPoint, published_points
+from bdray.report.sampling import COUNTS
 from bdray.report.similarities import Judged, read_similarities
 from bdray.report.study import RATES, Axis, Level, Point, Study, read_study
 
 if TYPE_CHECKING:
     import pandas as pd
 
-STATUSES = ("done", "failed")
+    from bdray.report.searches.points import Searched
+
+STATUSES = ("done", "failed", "pruned")
+"""Pruned: stopped early as hopeless, so without metrics of a finished model."""
 ROLES = ("victim", "trial")
-TEXT_COLUMNS = ("role", "key", "status", "trigger_type", "defense_type")
-COLUMNS = (*TEXT_COLUMNS, "seed", "epoch", "train_seconds")
+TEXT_COLUMNS = ("role", "key", "victim_key", "status", "trigger_type", "defense_type")
+NUMBER = "number"
+"""Column with a search's number of a trial: the order in which it asked for points. Grids and victims have none."""
+COLUMNS = (*TEXT_COLUMNS, "seed", "epoch", "train_seconds", NUMBER, *COUNTS)
 """Columns that are no metric; an axis that is free to choose its name must not take theirs."""
 NO_DEFENSE = "none"
 """Type of the defense of models that nobody defended."""
@@ -41,11 +48,25 @@ class Results:
     """What the study's triggers do to images."""
     judged: tuple[Judged, ...] = ()
     """What the study's defenses told poisoned from clean pairs by."""
+    maps: tuple[Map, ...] = ()
+    """Where images lie under the study's models."""
 
     @cached_property
     def trials(self) -> "pd.DataFrame":
         """Finished trials."""
         return self.models[(self.models["role"] == "trial") & (self.models["status"] == "done")]
+
+    @cached_property
+    def pruned(self) -> "pd.DataFrame":
+        """Trials that were stopped early; their epochs are in the history."""
+        return self.models[(self.models["role"] == "trial") & (self.models["status"] == "pruned")]
+
+    @cached_property
+    def searched(self) -> "Searched | None":
+        """What the search tried; None for a grid."""
+        from bdray.report.searches.points import searched  # which looks through these results
+
+        return searched(self) if self.study.search else None
 
     @cached_property
     def victims(self) -> "pd.DataFrame":
@@ -87,7 +108,7 @@ class Results:
     def points(self) -> list[Point]:
         """Planned points in the plan's order, then those that a search added."""
         planned: list[Point] = list(itertools.product(*(axis.levels for axis in self.study.axes)))
-        if not all(axis.values for axis in self.study.axes):
+        if self.study.search or not all(axis.values for axis in self.study.axes):
             planned = []
         return planned + [point for point in self._distinct(self.trials) if point not in planned]
 
@@ -129,6 +150,12 @@ class Results:
             return [()] * len(frame)
         return [tuple(None if _is_missing(level) else level for level in row) for row in zip(*columns, strict=True)]
 
+    def tidy(self) -> "pd.DataFrame":
+        """Every number of the study in one long table (see ``bdray.report.tidy``)."""
+        from bdray.report.tidy import tidy
+
+        return tidy(self)
+
     def _distinct(self, frame: "pd.DataFrame") -> list[Point]:
         """The points of a frame in the order of the axes; levels that no plan knows stand behind those that it does."""
         orders = [axis.levels for axis in self.study.axes]
@@ -157,7 +184,9 @@ def load(folder: Path) -> Results:
     _check_models(folder / "results.csv", study, models)
     pictures = read_pictures(folder, study.examples)
     judged = read_similarities(folder, study.similarities, study.axes)
-    return Results(folder, study, models, history, published_points(study.published, study.axes), pictures, judged)
+    maps = read_maps(folder, study.embeddings)
+    published = published_points(study.published, study.axes)
+    return Results(folder, study, models, history, published, pictures, judged, maps)
 
 
 def _read_csv(path: Path, study: Study, required: list[str]) -> "pd.DataFrame":

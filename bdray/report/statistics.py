@@ -3,8 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-CONFIDENCE = 0.95
+from bdray.report.intervals import MIN_BOOTSTRAP, bootstrap, t_reach
+
+Interval = Literal["t", "bootstrap"]
+"""How an interval over seeds is made: Student's t, or BCa bootstrap (and t where there are too few seeds for it)."""
 
 
 @dataclass(frozen=True)
@@ -14,17 +18,20 @@ class Estimate:
     mean: float
     """NaN if there is no value at all."""
     half_width: float
-    """Half of the 95% t-interval: the interval is mean ± half_width. NaN if fewer than two seeds have a value."""
+    """Half of the 95% interval, which is mean ± half_width if it is Student's. NaN if fewer than two seeds have a
+    value."""
     n: int
     """Number of seeds with a value."""
+    bounds: tuple[float, float] | None = None
+    """Ends of a bootstrap's interval, which need not lie evenly around the mean."""
 
     @property
     def low(self) -> float:
-        return self.mean - self.half_width
+        return self.bounds[0] if self.bounds else self.mean - self.half_width
 
     @property
     def high(self) -> float:
-        return self.mean + self.half_width
+        return self.bounds[1] if self.bounds else self.mean + self.half_width
 
     @property
     def excludes_zero(self) -> bool:
@@ -47,8 +54,11 @@ class Trend:
         return (min(self.by_seed.values()), max(self.by_seed.values())) if self.by_seed else None
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """Mean with a two-sided 95% interval from Student's t over seeds; missing (NaN) values are left out."""
+def estimate(values: Sequence[float], interval: Interval = "t") -> Estimate:
+    """Mean with a two-sided 95% interval over seeds; missing (NaN) values are left out.
+
+    A bootstrap needs some seeds; with fewer than :data:`~bdray.report.intervals.MIN_BOOTSTRAP` the interval is t's.
+    """
     present = [value for value in values if not math.isnan(value)]
     n = len(present)
     if n == 0:
@@ -56,15 +66,16 @@ def estimate(values: Sequence[float]) -> Estimate:
     mean = math.fsum(present) / n
     if n == 1:
         return Estimate(mean, math.nan, 1)
-    from scipy.stats import t  # half a second to import
-
+    if interval == "bootstrap" and n >= MIN_BOOTSTRAP:
+        low, high = bootstrap(present)
+        return Estimate(mean, (high - low) / 2, n, (low, high))
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in present) / (n - 1))
-    return Estimate(mean, float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * deviation / math.sqrt(n), n)
+    return Estimate(mean, t_reach(n) * deviation / math.sqrt(n), n)
 
 
-def paired_difference(before: Mapping[int, float], after: Mapping[int, float]) -> Estimate:
+def paired_difference(before: Mapping[int, float], after: Mapping[int, float], interval: Interval = "t") -> Estimate:
     """Mean of ``after - before`` over the seeds that have both: seeds share a victim, so differences pair up."""
-    return estimate([after[seed] - before[seed] for seed in sorted(before.keys() & after.keys())])
+    return estimate([after[seed] - before[seed] for seed in sorted(before.keys() & after.keys())], interval)
 
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> float:

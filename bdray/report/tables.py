@@ -6,8 +6,10 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bdray.report.latex import escape
-from bdray.report.results import Results
+from bdray.report import latex, sampling
+from bdray.report.captions import caption_of
+from bdray.report.intervals import few_seeds_note
+from bdray.report.results import NUMBER, Results
 from bdray.report.statistics import Estimate, estimate
 from bdray.report.study import DASH, Axis, Metric, Point
 
@@ -15,12 +17,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
+    from bdray.report.searches.points import Searched, Tried
+
 VICTIM_LABEL = "victim (no defense)"
 TRIAL_LABEL = {True: "defended", False: "victim"}
 """What a trial's model is, by whether it was defended."""
 PUBLISHED = " published"
+MAX_ROWS = 40
+"""Of a search on a terminal."""
 NO_BREAK = "\u00a0"
-SINGLE_SEED = "Single seed, so without intervals."
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Cell:
     measured: Estimate
     published: float
     """NaN if the papers print nothing here."""
+    sampled: tuple[float, float] | None = None
+    """Wilson's interval of a single seed's rate, for the sampling of images; None if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,10 @@ class Row:
     cells: tuple[Cell, ...]
     """One per metric of the study."""
     is_victim: bool = False
+    number: int | None = None
+    """In a search, the place in the order in which it asked for points."""
+    standing: str = ""
+    """In a search, whether the point is on the front or keeps the constraints."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,10 @@ class Summary:
     axes: tuple[Axis, ...]
     metrics: tuple[Metric, ...]
     rows: tuple[Row, ...]
+    note: str = ""
+    """What to keep in mind where there are few seeds."""
+    is_search: bool = False
+    """Whether the points have numbers and a standing."""
 
     @property
     def header(self) -> list[str]:
@@ -64,7 +79,7 @@ class Summary:
             names.append(f"{metric.heading} {metric.arrow}")
             if self._has_published(index):
                 names.append(f"{metric.label}{PUBLISHED}")
-        return [*names, "seeds"]
+        return ["trial", *names, "seeds", "standing"] if self.is_search else [*names, "seeds"]
 
     def lines(self) -> list[list[str]]:
         """The printed cells, row by row."""
@@ -79,15 +94,27 @@ class Summary:
             record: dict[str, object] = {"role": "victim" if row.is_victim else "trial"}
             record |= {axis.field: level for axis, level in zip(self.axes, row.point, strict=True)}
             record["seeds"] = row.seeds
-            for metric, cell in zip(self.metrics, row.cells, strict=True):
+            record |= {NUMBER: row.number, "standing": row.standing} if self.is_search else {}
+            for index, (metric, cell) in enumerate(zip(self.metrics, row.cells, strict=True)):
                 record[f"{metric.name}_mean"] = cell.measured.mean
                 record[f"{metric.name}_half_interval"] = cell.measured.half_width
+                record[f"{metric.name}_low"], record[f"{metric.name}_high"] = cell.measured.low, cell.measured.high
+                record[f"{metric.name}_n"] = cell.measured.n
+                if any(other.cells[index].sampled for other in self.rows):
+                    sampled = cell.sampled or (math.nan, math.nan)
+                    record[f"{metric.name}_wilson_low"], record[f"{metric.name}_wilson_high"] = sampled
                 record[f"{metric.name}_published"] = cell.published
             records.append(record)
         return pd.DataFrame(records)
 
     def fit(self, width: int) -> "Summary":
-        """The same table with its first metrics only, as many as fit into so many characters; two at least."""
+        """The same table with its first metrics only, as many as fit into so many characters; two at least.
+
+        Of a search only the first points, which are the best.
+        """
+        if self.is_search and len(self.rows) > MAX_ROWS:
+            caption = f"{self.caption} {len(self.rows) - MAX_ROWS} more points are in the report."
+            return replace(self, rows=self.rows[:MAX_ROWS], caption=caption).fit(width)
         for count in range(len(self.metrics), min(2, len(self.metrics)), -1):
             if (table := self._first(count)).width <= width:
                 return table
@@ -119,8 +146,12 @@ class Summary:
         )
         for index, name in enumerate(self.header):
             is_key = index < self._keys
+            can_wrap = 0 < index <= len(self.axes) if self.is_search else is_key
             heading = Text(name.replace(PUBLISHED, f"\n{PUBLISHED.strip()}"))
-            table.add_column(heading, justify="left" if is_key else "right", no_wrap=not is_key, vertical="bottom")
+            table.add_column(
+                heading, justify="left" if is_key else "right", no_wrap=not can_wrap, vertical="bottom",
+                overflow="fold" if self.is_search else "ellipsis",
+            )  # fmt: skip
         for row, line in zip(self.rows, self.lines(), strict=True):
             table.add_row(
                 *map(Text, line), style="dim" if row.is_victim else None, end_section=row is self._last_victim
@@ -147,26 +178,12 @@ class Summary:
 
     def to_latex(self) -> str:
         """A ``table`` for a paper; needs the package booktabs."""
-        columns = "l" * self._keys + "r" * (len(self.header) - self._keys)
-        lines = [" & ".join(map(escape, line)) + r" \\" for line in self.lines()]
-        victims = sum(row.is_victim for row in self.rows)
-        if 0 < victims < len(lines):
-            lines.insert(victims, r"\midrule")
-        return "\n".join(
-            [
-                r"\begin{table}",
-                r"  \centering",
-                rf"  \caption{{{escape(self.title)}. {escape(self.caption)}}}",
-                rf"  \begin{{tabular}}{{{columns}}}",
-                r"    \toprule",
-                "    " + " & ".join(map(escape, self.header)) + r" \\",
-                r"    \midrule",
-                *(f"    {line}" for line in lines),
-                r"    \bottomrule",
-                r"  \end{tabular}",
-                r"\end{table}",
-                "",
-            ]
+        return latex.table(
+            f"{self.title}. {self.caption}",
+            self.header,
+            self.lines(),
+            keys=self._keys,
+            rule_after=sum(row.is_victim for row in self.rows),
         )
 
     def _first(self, count: int) -> "Summary":
@@ -179,7 +196,7 @@ class Summary:
 
     @property
     def _keys(self) -> int:
-        return max(len(self.axes), 1)
+        return 1 if self.is_search else max(len(self.axes), 1)
 
     @property
     def _last_victim(self) -> Row | None:
@@ -193,20 +210,27 @@ class Summary:
         line = list(row.names)
         for index, (metric, cell) in enumerate(zip(self.metrics, row.cells, strict=True)):
             text = metric.show_estimate(cell.measured)
+            text += f" {metric.show_bounds(cell.sampled)}" if cell.sampled else ""
             line.append(f"{text} (n = {cell.measured.n})" if 0 < cell.measured.n < row.seeds else text)
             if self._has_published(index):
                 line.append(metric.show(cell.published))
-        return [*line, str(row.seeds)]
+        return [*line, str(row.seeds), *([row.standing] if self.is_search else [])]
 
 
 def summarize(results: Results) -> Summary:
     """Average a study over its seeds. Planned points without a result are rows of dashes."""
     study = results.study
     rows = [_row(results, point, is_victim=True) for point in results.victim_points()]
-    rows += [_row(results, point, is_victim=False) for point in results.points()]
+    if results.searched:
+        rows = [replace(row, names=("victim", *_levels(results, row.point))) for row in rows]
+        rows += [_searched_row(results, results.searched, tried) for tried in results.searched.ordered]
+    else:
+        rows += [_row(results, point, is_victim=False) for point in results.points()]
     return Summary(
+        is_search=results.searched is not None,
         title=study.title,
-        caption=_caption(rows),
+        caption=caption_of([row.seeds for row in rows], study.interval, is_sampled=_is_sampled(rows)),
+        note=few_seeds_note([cell.measured.n for row in rows for cell in row.cells]),
         axes=tuple(study.axes),
         metrics=tuple(study.metrics),
         rows=tuple(rows),
@@ -218,15 +242,28 @@ def _row(results: Results, point: Point, *, is_victim: bool) -> Row:
     cells = []
     for metric in results.study.metrics:
         printed = results.published_at(point, metric.name, is_victim=is_victim)
-        cells.append(Cell(estimate(list(models[metric.name])), math.nan if printed is None else printed.value))
-    shown = [DASH if level is None else axis.show(level) for axis, level in zip(results.study.axes, point, strict=True)]
+        cells.append(
+            Cell(
+                estimate(list(models[metric.name]), results.study.interval),
+                math.nan if printed is None else printed.value,
+                sampling.image_interval(models, metric.name),
+            )
+        )
+    shown = _levels(results, point)
     if is_victim:
         shown = [VICTIM_LABEL if shown[:1] in ([], [DASH]) else f"{shown[0]}, {VICTIM_LABEL}", *shown[1:]]
     return Row(point, tuple(shown) or (TRIAL_LABEL[results.has_defense],), len(models), tuple(cells), is_victim)
 
 
-def _caption(rows: list[Row]) -> str:
-    caption = "Mean over seeds ± half of the 95% t-interval."
-    if any(row.seeds == 1 for row in rows):
-        return f"{caption} A single seed has no interval." if any(row.seeds > 1 for row in rows) else SINGLE_SEED
-    return caption
+def _searched_row(results: Results, found: "Searched", tried: "Tried") -> Row:
+    row = _row(results, tried.point, is_victim=False)
+    names = (str(tried.number), *_levels(results, tried.point))
+    return replace(row, names=names, number=tried.number, standing=found.standing(tried))
+
+
+def _levels(results: Results, point: Point) -> list[str]:
+    return [DASH if level is None else axis.show(level) for axis, level in zip(results.study.axes, point, strict=True)]
+
+
+def _is_sampled(rows: list[Row]) -> bool:
+    return any(cell.sampled for row in rows for cell in row.cells)

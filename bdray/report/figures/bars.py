@@ -46,12 +46,12 @@ class Bars:
     def _bar(self, axes: "Axes", row: int, point: Point, *, is_victim: bool) -> None:
         models = self.results.at(self.results.victims if is_victim else self.results.trials, point)
         values = [value * self.metric.scale for value in models[self.metric.name] if not math.isnan(value)]
-        result = estimate(values)
+        result = estimate(values, self.results.study.interval)
         color = VICTIM[0] if is_victim else MEASURED[0]
         name = self.results.show(point) or ("" if is_victim else TRIAL_LABEL[self.results.has_defense])
         name = ", ".join(filter(None, [VICTIM_LABEL if is_victim else "", name]))
         axes.text(0, row - 0.3, name, fontsize=8.5, color=INK[0], va="center")
-        text = self.metric.show_estimate(estimate(list(models[self.metric.name])))
+        text = self.metric.show_estimate(estimate(list(models[self.metric.name]), self.results.study.interval))
         text += " (single seed)" if result.n == 1 else ""
         axes.annotate(
             text, (1, row + 0.08), xytext=(8, 0), xycoords=axes.get_yaxis_transform(),

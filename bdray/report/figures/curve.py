@@ -89,7 +89,8 @@ class Curve:
                 color=MEASURED[0], alpha=0.4, lw=0.8, marker="o", ms=2.6, mec="none",
             )  # fmt: skip
         levels = sorted({float(level) for level in trials[self.axis.field]})
-        estimates = [estimate(list(self.results.at(trials, (level,))[self.metric.name])) for level in levels]
+        interval = self.results.study.interval
+        estimates = [estimate(list(self.results.at(trials, (level,))[self.metric.name]), interval) for level in levels]
         places = [scale.place(level) for level in levels]
         means = [e.mean * factor for e in estimates]
         limit = 100.0 if self.metric.is_rate else math.inf

@@ -235,3 +235,9 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 def full_report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     """The report of the full study, built once; for reading only."""
     return build(write_study(tmp_path_factory.mktemp("report") / "full"))
+
+
+@pytest.fixture
+def write_to() -> Callable[..., Path]:
+    """Writes a results folder to a place of one's choice."""
+    return write_study

@@ -28,7 +28,8 @@ def page(folder: Path) -> str:
 
 def test_full_report_writes_everything(full_report: Report) -> None:
     report, folder = full_report, full_report.page.parent
-    names = ["report.html", "table.csv", "table.tex"]
+    names = ["report.html", "table.csv", "table.tex", "tidy.csv"]
+    names += ["differences.csv", "differences.tex", "tidy.parquet"]
     names += [f"{stem}.{kind}" for stem in ("figure", "learning_curves") for kind in ("png", "svg", "pdf")]
     # every file is there and not empty
     assert [path.name for path in report.files] == names
@@ -108,7 +109,7 @@ def test_half_finished_report_lists_what_is_missing(write: Write, models: Rows) 
 def test_empty_study_has_a_report(write: Write) -> None:
     report = build(write(models=[], history=[]))
     # no figure from no results, yet a page that says so
-    assert [path.name for path in report.files] == ["report.html", "table.csv", "table.tex"]
+    assert [path.name for path in report.files] == ["report.html", "table.csv", "table.tex", "tidy.csv", "tidy.parquet"]
     assert "0 of 18 trials done" in report.page.read_text(encoding="utf-8")
 
 

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,3 +43,60 @@ def test_damaged_folder_is_one_line(write: Write, capsys: pytest.CaptureFixture[
     # a damaged file is named
     assert main([str(folder)]) == 2
     assert "results.csv: the column 'status' is missing" in capsys.readouterr().err
+
+
+@pytest.fixture
+def stores(write_to: Callable[..., Path], model_row: Callable[..., Any], tmp_path: Path) -> list[str]:
+    """Two output folders; both have the small study some/a, the second also some/b."""
+    rows = [model_row("trial", seed, 1, 0.5 + seed / 10, 0.9) for seed in (0, 1)]
+    for place, name in (("one", "some/a"), ("two", "some/a"), ("two", "some/b")):
+        write_to(tmp_path / place / "studies" / name, {"name": name, "published": []}, rows, [])
+    return [f"--output={tmp_path / place}" for place in ("one", "two")]
+
+
+def test_several_studies_are_rebuilt_and_compared(
+    stores: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["some/a", "some/b", stores[1]]) == 0
+    # a report each, and a comparison below the first output folder
+    assert (tmp_path / "two" / "studies" / "some" / "b" / "report.html").is_file()
+    assert (tmp_path / "two" / "comparisons" / "some-a+some-b" / "comparison.html").is_file()
+    output = " ".join(capsys.readouterr().out.split())
+    assert "Comparison of some/a and some/b some/b has 1 of its 1 kinds of models in common with some/a, 1 of" in output
+
+
+def test_a_name_stands_for_the_studies_of_all_stores(stores: list[str], tmp_path: Path) -> None:
+    assert main(["some/a", *stores, "-o", str(tmp_path / "to")]) == 0
+    page = (tmp_path / "to" / "comparison.html").read_text(encoding="utf-8")
+    assert "Comparison of some/a (one) and some/a (two)" in page
+
+
+def test_a_study_may_be_in_the_second_store_only(stores: list[str], tmp_path: Path) -> None:
+    # one study, so no comparison
+    assert main(["some/b", *stores]) == 0
+    assert not (tmp_path / "one" / "comparisons").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["some/c"], ["some/c: neither", "one/studies and", "two/studies", "Did you mean 'some/b' or 'some/a'?"]),
+        (["some/b", "--to", "x"], ["--to x", "needs two studies"]),
+        (["some/b", "some/b"], ["some/b", "named twice"]),
+    ],
+)
+def test_mistakes_are_one_line(
+    stores: list[str], capsys: pytest.CaptureFixture[str], words: list[str], parts: list[str]
+) -> None:
+    assert main([*words, *stores]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert [part for part in parts if part not in error] == []
+
+
+def test_a_comparison_that_cannot_be_written_is_one_line(
+    stores: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(["some/a", *stores, "--to", str(tmp_path / "file")]) == 2
+    assert "file: the comparison cannot be written there." in capsys.readouterr().err

@@ -59,7 +59,7 @@ def test_latex(tiny: Summary) -> None:
 def test_latex_and_html_escape(write: Write) -> None:
     summary = summarize(load(write({"title": r"50% of $x_1$ \input{secret} <b>"})))
     # a title is text in every medium
-    assert r"50\% of \$x\_1\$ \textbackslash{}input\{secret\} <b>" in summary.to_latex()
+    assert r"50\% of \$x\_1\$ \textbackslash{}input\{secret\} $<$b$>$" in summary.to_latex()
     axes = [{"field": "defense.in_modal_weight", "label": "<script>", "values": [0, 0.5, 1, 2, 4, 8]}]
     assert "<script>" not in summarize(load(write({"axes": axes}))).to_html()
 
