@@ -9,7 +9,7 @@ from typing import Any
 
 from bdray import config
 from bdray.pipeline.experiment import Experiment
-from bdray.study.spec import Study
+from bdray.study.study import Study
 
 STUDIES = Path(__file__).parents[1] / "studies"
 

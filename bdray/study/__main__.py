@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -26,8 +25,6 @@ EXAMPLES = """examples:
   python -m bdray.study ablations/lambda2 defense.recipe.epochs=10 'seeds=[0]'
 """
 BAD_INPUT, INTERRUPTED = 2, 130
-IMAGES_PER_SECOND = 800
-"""Of one slot, for a first guess when the store knows no better: the scenes model on one CPU core of 2.5 GHz."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,11 +87,12 @@ def _listing() -> Table:
 
 def _dry_run(loaded: LoadedStudy, console: Console) -> int:
     from bdray.pipeline.store import Store
+    from bdray.study.announce import say_plan
     from bdray.study.runner import known_plan
 
     runtime = loaded.runtime
     known = known_plan(loaded, Store(runtime.store_uri, runtime.cache))
-    _say_plan(loaded, known, console)
+    say_plan(loaded, known, console, with_price=True)
     table = Table("stage", "key", "epochs", "in store", box=None, pad_edge=False)
     for job in known.jobs:
         table.add_row(job.label, job.key, str(job.epochs), "yes" if job.key in known.finished else "–")
@@ -108,8 +106,9 @@ def _run(loaded: LoadedStudy, console: Console) -> int:
     # An interpreter that may not cache byte code starts workers three times slower.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     from bdray.study import runner
+    from bdray.study.announce import say_plan
 
-    outcome = runner.run(loaded, console, lambda known: _say_plan(loaded, known, console))
+    outcome = runner.run(loaded, console, lambda known: say_plan(loaded, known, console))
     built = outcome.report
     console.print(built.summary.fit(console.width).to_rich())
     console.print(built.finding, highlight=False)
@@ -117,7 +116,13 @@ def _run(loaded: LoadedStudy, console: Console) -> int:
     for path in built.files:
         if path.name in ("report.html", "figure.png", "examples.png", "table.csv"):
             console.print(f"{path.stem:>8}  {_short(path)}", highlight=False, soft_wrap=True)
-    console.print(f"{'MLflow':>8}  {outcome.ui_command}", highlight=False, soft_wrap=True, markup=False)
+    pages = outcome.tracking
+    shown = [pages.table] if pages.is_server and pages.table else [pages.command, pages.table]
+    for title, text in zip(("MLflow", ""), shown, strict=False):
+        if text:
+            console.print(f"{title:>8}  {text}", highlight=False, soft_wrap=True, markup=False)
+    if outcome.limit:
+        console.print(f"stopped: {outcome.limit}", highlight=False)
     if outcome.pending:
         console.print(f"[yellow]{outcome.pending} records wait for the MLflow server; the next run sends them.[/]")
     if outcome.failures:
@@ -126,42 +131,6 @@ def _run(loaded: LoadedStudy, console: Console) -> int:
         )
     console.print(f"[dim]{time.monotonic() - started:.0f} s[/]", highlight=False)
     return 1 if outcome.failures else 0
-
-
-def _say_plan(loaded: LoadedStudy, known: Any, console: Console) -> None:
-    """One line on what will be computed."""
-    from bdray.study.search.grid import Grid
-
-    study = loaded.study
-    points = study.search.planned(study.axes)
-    console.print(f"[bold]{loaded.name}[/]: {study.title}" + (f" [dim]({study.source})[/]" if study.source else ""))
-    if not isinstance(study.search, Grid):
-        console.print(
-            f"{points} points x {len(study.seeds)} seeds, chosen by {study.search.type} as it goes", highlight=False
-        )
-        return
-    slots = loaded.runtime.expected_slots
-    work = sum(job.images for job in known.missing)
-    pace = _pace(loaded, known) or IMAGES_PER_SECOND
-    base = max((job.images for job in known.missing if job.stage.name == "pretrain"), default=0)
-    minutes = (base + (work - base) / slots) / pace / 60
-    estimate = f"about {minutes:.0f} min on {slots} slots" if minutes >= 1 else "under a minute"
-    console.print(
-        f"{points} points x {len(study.seeds)} seeds = {points * len(study.seeds)} trials; "
-        f"{len(known.jobs)} stages, {len(known.finished)} in the store"
-        + (f", {len(known.missing)} to compute: {estimate}" if known.missing else ": nothing to compute"),
-        highlight=False,
-    )
-
-
-def _pace(loaded: LoadedStudy, known: Any) -> float | None:
-    """Images per second and slot of the stages that are in the store already."""
-    from bdray.pipeline.store import Store
-
-    store = Store(loaded.runtime.store_uri, loaded.runtime.cache)
-    finished = [(job, store.find(job.stage.name, job.key)) for job in known.jobs if job.key in known.finished]
-    seconds = sum(manifest["seconds"] for _, manifest in finished if manifest)
-    return sum(job.images for job, _ in finished) / seconds if seconds else None
 
 
 def _short(path: Path) -> str:

@@ -2,12 +2,16 @@
 
 from typing import TYPE_CHECKING
 
+from bdray import config
 from bdray.exceptions import ConfigError
 from bdray.report.published import published_points
+from bdray.report.published_curves import published_curves
 from bdray.report.results import COLUMNS
-from bdray.report.study import check_goals
+from bdray.report.study import check_constraints, check_goals, check_reference
+from bdray.study.measured import check_measured, epoch_names, measured_names
 from bdray.study.search.grid import Grid
-from bdray.study.space import AFTER_VICTIM
+from bdray.study.search.storage import check_storage
+from bdray.study.space import AFTER_VICTIM, probes, turning_order
 
 if TYPE_CHECKING:
     from bdray.study.spec import LoadedStudy
@@ -20,6 +24,9 @@ def check(loaded: "LoadedStudy") -> None:
         ConfigError: With the field, its value and what to do.
     """
     study, launch = loaded.study, loaded.runtime.training
+    turning_order(study.axes)
+    if loaded.runtime.search_storage is not None:
+        check_storage(loaded.runtime.search_storage)
     study.search.check(study.axes, loaded.objectives)
     if study.split == "test" and not isinstance(study.search, Grid):
         raise ConfigError(
@@ -42,8 +49,61 @@ def check(loaded: "LoadedStudy") -> None:
                 f"{loaded.source}: compare: {value!r} is not a value of a single axis of the study. "
                 "Give two of its values, or [] for the first and the last."
             )
+    check_reference(study.reference, loaded.described_axes, loaded.source)
     check_goals(study.goals, study.metrics, loaded.source)
+    check_measured(loaded)
+    _check_search(loaded)
     _check_published(loaded)
+    _check_scaling(loaded)
+
+
+def _check_scaling(loaded: "LoadedStudy") -> None:
+    """Laws are fitted over the sizes of one axis, of which every value must be or have one."""
+    study, axes = loaded.study, loaded.described_axes
+    curves = published_curves(study.published)
+    if study.scaling is None:
+        for curve in curves[:1]:
+            raise ConfigError(
+                f"{loaded.source}: published ({curve.pick.title}): `sizes` are drawn by scaling studies only. Add "
+                "`scaling: {}` to the study, or pick the numbers with `match`."
+            )
+        return
+    if len(axes) != 1:
+        raise ConfigError(f"{loaded.source}: scaling: needs exactly one axis, but the study has {len(axes)}.")
+    nameless = [str(level) for level in axes[0].levels if axes[0].size(level) is None]
+    if nameless:
+        raise ConfigError(
+            f"{loaded.source}: scaling: {', '.join(nameless)} of {axes[0].field} are no numbers. Say in the axis's "
+            "`positions` what sizes they stand for."
+        )
+
+
+def _check_search(loaded: "LoadedStudy") -> None:
+    """What a search goes by has to be measured at every point, or the search ends at the first that lacks it."""
+    search = loaded.study.search
+    if search.described is None:
+        return
+    constraints = search.described.constraints
+    check_constraints(constraints, loaded.study.metrics, loaded.source)
+    for point in probes(loaded.study.axes):
+        experiment = loaded.trial(point, loaded.study.seeds[0]).experiment
+        where, known = loaded.label(point), measured_names(experiment)
+        for name in (*loaded.objectives, *(constraint.metric for constraint in constraints)):
+            if name not in known:
+                hint = config.did_you_mean(name, known)
+                raise ConfigError(f"{loaded.source}: search: {name} is not measured at {where}. {hint}")
+        if search.watched is not None and search.watched not in epoch_names(experiment):
+            hint = config.did_you_mean(search.watched, epoch_names(experiment))
+            raise ConfigError(
+                f"{loaded.source}: search.stopping.metric: {search.watched} is not measured after the epochs at "
+                f"{where}. {hint}"
+            )
+        in_its_place = experiment.defense is not None and experiment.defense.starts_from == "base"
+        if in_its_place and any(constraint.max_loss is not None for constraint in constraints):
+            raise ConfigError(
+                f"{loaded.source}: search.constraints: max_loss compares with the victim, but at {where} the defense "
+                "trains in the victim's place. Use at_least or at_most."
+            )
 
 
 def _check_published(loaded: "LoadedStudy") -> None:

@@ -15,7 +15,7 @@ from bdray.pipeline.stages.trigger import trigger_stage
 from bdray.pipeline.store import Store
 from bdray.report import study as study_file
 from bdray.study.plan import Result
-from bdray.study.space import AFTER_VICTIM, Axis, Point, show
+from bdray.study.space import AFTER_VICTIM, Axis, Point, place, show
 from bdray.study.spec import LoadedStudy, Trial
 
 FOLDER = "examples"
@@ -54,13 +54,10 @@ class Examples:
     def listing(self) -> list[study_file.Example]:
         """The pictures in the order of the axes, whatever became of their copies."""
         axes = self.loaded.study.axes
-
-        def place(name: str) -> list[float]:
-            return min([axis.place(point[path]) for path, axis in axes.items()] for point in self._points[name])
-
+        first = {name: min(place(axes, point) for point in points) for name, points in self._points.items()}
         return [
             study_file.Example(label=self._label(name), file=f"{FOLDER}/{name}")
-            for name in sorted(self._triggers, key=lambda name: (place(name), name))
+            for name in sorted(self._triggers, key=lambda name: (first[name], name))
         ]
 
     def _label(self, name: str) -> str:
@@ -69,9 +66,9 @@ class Examples:
         for path, axis in self.loaded.study.axes.items():
             if self.loaded.turns(path) <= AFTER_TRIGGER:
                 continue
-            own = {point[path] for point in self._points[name]}
-            others = {point[path] for points in self._points.values() for point in points} | set(axis.choices)
-            if own != others:
+            own = {point[path] for point in self._points[name] if path in point}
+            every = [point for points in self._points.values() for point in points]
+            if own and own != {point[path] for point in every if path in point} | set(axis.choices):
                 words.append(_show(path, axis, sorted(own, key=axis.place)))
         return "; ".join(words) or self._triggers[name]
 

@@ -5,9 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from bdray import config
 from bdray.pipeline.provenance import commit
-from bdray.study.plan import Job, Result
+from bdray.study.inputs import inputs
+from bdray.study.labels import DIGITS, SPLIT_TAG, curve_name, knob_params, result_names
+from bdray.study.plan import Job, Result, jobs
 from bdray.study.progress import Progress
 from bdray.study.results import ResultsFolder
+from bdray.study.search.base import Pruned
+from bdray.study.space import show
 from bdray.study.spec import LoadedStudy, Trial
 
 if TYPE_CHECKING:
@@ -16,10 +20,13 @@ if TYPE_CHECKING:
 PARAMS = {
     "pretrain": ("data", "model", "pretrain"),
     "trigger": ("data", "model", "pretrain", "attack"),
-    "victim": ("data", "model", "pretrain", "attack", "victim", "evaluation", "seed"),
-    "defend": ("data", "model", "pretrain", "attack", "victim", "defense", "evaluation", "seed"),
+    "victim": ("data", "model", "pretrain", "attack", "victim", "seed"),
+    "defend": ("data", "model", "pretrain", "attack", "victim", "defense", "seed"),
 }
 """Parts of the experiment that a stage's run shows as its parameters."""
+PRUNED_TAG = "pruned"
+"""Tag of runs that were stopped early. Their status is KILLED, as that of interrupted ones, so that they go on where a
+point needs them after all; ``tags.pruned = 'true'`` finds them in MLflow's search field."""
 
 
 class Observer:
@@ -28,10 +35,15 @@ class Observer:
     def __init__(self, loaded: LoadedStudy, screen: Progress, tracker: "Tracker", results: ResultsFolder) -> None:
         self._loaded, self._screen, self._tracker, self._results = loaded, screen, tracker, results
         self._opened: set[str] = set()
+        self._stopped: set[str] = set()
+        """Keys of jobs that were stopped early."""
 
     def start(self, job: Job) -> None:
         """A job was handed to a worker."""
         self._screen.start(job)
+        if job.key in self._stopped:  # it goes on, for a point needs it after all
+            self._stopped.discard(job.key)
+            self._opened.discard(job.key)
         self._open_run(job)
 
     def epoch(self, job: Job, metrics: Mapping[str, Any]) -> None:
@@ -44,13 +56,16 @@ class Observer:
         """A job's result is in the store, now or since an earlier run."""
         job = result.job
         self._screen.finish(job, result)
-        self._open_run(job)
+        started, ended = self._times(result)
+        self._open_run(job, started)
         for epoch in result.model["history"]:  # those that an interrupted run could not log
             self._tracker.log(job.key, int(epoch["epoch"]), self._measured(epoch))
-        metrics = {f"{job.split}/{name}": value for name, value in result.metrics.items()}
+        short = {label: name for name, label in result_names(self._loaded).items() if name in result.metrics}
+        metrics = {label: round(result.metrics[name], DIGITS) for label, name in short.items()}
+        metrics |= {f"{job.split}/{name}": value for name, value in result.metrics.items()}
         for part in ("poisoning", "clean_data"):  # counts and shares, as they came out
             metrics |= {f"{part}/{name}": value for name, value in result.model.get(part, {}).items()}
-        self._tracker.finish(job.key, status="FINISHED", metrics=metrics)
+        self._tracker.finish(job.key, status="FINISHED", metrics=metrics, ended=ended)
 
     def fail(self, job: Job, reason: str) -> None:
         """A job failed for good."""
@@ -71,19 +86,47 @@ class Observer:
             self._results.add_trial(trial, result)
         self._results.write()
 
+    def stop(self, job: Job) -> None:
+        """A job left early because it was told to."""
+        self._screen.stop(job)
+        if job.key not in self._stopped:  # else it is the one that was judged, whose run says more
+            self._end_early(job, "stopped early, with the first seed of its point")
+
+    def prune(self, trial: Trial, pruned: Pruned) -> None:
+        """A point of the search was stopped early, now or in an earlier run."""
+        job = jobs(trial)[-1]
+        self._open_run(job)
+        for epoch in pruned.history:
+            self._tracker.log(job.key, int(epoch["epoch"]), self._measured(epoch))
+        self._end_early(job, f"stopped early, after epoch {pruned.epoch} of {job.epochs}")
+        self._results.add_pruned(trial, pruned)
+        self._results.write()
+
+    def _end_early(self, job: Job, reason: str) -> None:
+        self._stopped.add(job.key)
+        self._tracker.finish(job.key, status="KILLED", reason=reason, tags={PRUNED_TAG: "true"})
+
     def interrupt(self, jobs: Iterable[Job], reason: str) -> None:
         """The study was stopped while these ran; running it again opens their runs again."""
         for job in jobs:
             if job.key in self._opened:
                 self._tracker.finish(job.key, status="KILLED", reason=reason)
 
-    def _open_run(self, job: Job) -> None:
+    def _times(self, result: Result) -> tuple[float | None, float | None]:
+        """When a result of an earlier run was computed; of this run's, MLflow sees for itself."""
+        if result.job.key in self._opened:
+            return None, None
+        return result.model["started"], result.model["started"] + result.model["seconds"]
+
+    def _open_run(self, job: Job, started: float | None = None) -> None:
         if job.key in self._opened:
             return
         self._opened.add(job.key)
         experiment = job.stage.experiment
         tree = config.dump(experiment)
-        params = config.flatten({field: tree[field] for field in PARAMS[job.stage.name]})
+        settings = config.flatten({field: tree[field] for field in PARAMS[job.stage.name]})
+        knobs = knob_params(self._loaded.study.axes, job.point)
+        params = knobs | {path: value for path, value in settings.items() if path not in job.point}
         tags = {
             "stage": job.stage.name,
             "study": self._loaded.name,
@@ -93,10 +136,26 @@ class Observer:
             "commit": commit() or "unknown",
             "data": experiment.data.fingerprint("finetune" if job.stage.name == "defend" else "train"),
             "inputs": " ".join(f"{stage.name}={stage.key}" for stage in job.stage.inputs),
+            "knobs": " ".join(f"{path}={show(value)}" for path, value in job.point.items()),
+            "report": str(self._results.folder / "report.html"),
         }
-        self._tracker.start_run(job.key, job.label, params=params, tags=tags, nested=job.stage.name == "defend")
+        if job.evaluation:
+            tags[SPLIT_TAG] = job.split
+        if self._loaded.study.search.watched:
+            tags[PRUNED_TAG] = "false"
+        self._tracker.start_run(
+            job.key,
+            job.label,
+            params=params,
+            tags=tags,
+            inputs=inputs(job),
+            nested=job.stage.name == "defend",
+            started=started,
+        )
 
     def _measured(self, metrics: Mapping[str, Any]) -> dict[str, float]:
         """The numbers of an epoch, the study's own metrics first: MLflow's comparison starts with the first one."""
+        curves = {curve_name(label): metrics.get(name) for name, label in result_names(self._loaded).items()}
         names = [name for name in (*self._loaded.objectives, *metrics) if name not in ("epoch", "resumed")]
-        return {name: metrics[name] for name in names if isinstance(metrics.get(name), int | float)}
+        numbers = {**curves, **{name: metrics.get(name) for name in names}}
+        return {name: value for name, value in numbers.items() if isinstance(value, int | float)}

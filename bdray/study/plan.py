@@ -1,15 +1,16 @@
 """The jobs of a study: what has to be computed, in which order, and what it will cost."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from bdray.data.base import Split
 from bdray.exceptions import ConfigError
-from bdray.pipeline.stages import Defend, EpochStage, Evaluate, PoisonVictim, Stage
+from bdray.pipeline.stages import Defend, EpochStage, Evaluate, PoisonVictim, Stage, evaluate_base, victim_of
 from bdray.pipeline.store import Manifest, Store
 from bdray.report.study import DETECTION
 from bdray.study.search.base import Proposal
+from bdray.study.space import Point
 from bdray.study.spec import LoadedStudy, Trial
 
 
@@ -22,6 +23,8 @@ class Job:
     """Name for people."""
     split: Split
     """What the model is evaluated on."""
+    point: Point = field(default_factory=dict, compare=False)
+    """The study's knobs that its model depends on, as the first trial that needs it has them."""
 
     @property
     def key(self) -> str:
@@ -34,6 +37,11 @@ class Job:
         if isinstance(self.stage, PoisonVictim | Defend):
             return Evaluate(self.stage.experiment, self.stage, self.split)
         return None
+
+    @cached_property
+    def base_evaluation(self) -> Evaluate | None:
+        """What the trigger does before any poisoning: shared by all jobs of one trigger, and no part of the result."""
+        return evaluate_base(self.stage.experiment, self.split) if self.evaluation else None
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -59,7 +67,14 @@ class Job:
         if found is None:
             return None
         own = {name: value for name, value in model["metrics"].items() if name.startswith(DETECTION)}
-        return Result(self, model, {**found["metrics"], **own})
+        base = store.find(self.base_evaluation.name, self.base_evaluation.key) if self.base_evaluation else None
+        return Result(
+            self,
+            model,
+            metrics={**found["metrics"], **own},
+            counts=found.get("counts", {}),
+            base=base["metrics"] if base else {},
+        )
 
 
 @dataclass(frozen=True)
@@ -70,6 +85,10 @@ class Result:
     model: Manifest
     metrics: dict[str, float]
     """Measured by the evaluation, and by the defense of itself; empty for a clean base or a trigger."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Images that the evaluation's rates are shares of; empty in results of older versions."""
+    base: dict[str, float] = field(default_factory=dict)
+    """The same metrics of the clean base under the same trigger; empty if there is none, or none was measured."""
 
 
 @dataclass(frozen=True)
@@ -88,21 +107,22 @@ class Plan:
 
 def trials(loaded: LoadedStudy, proposal: Proposal) -> list[Trial]:
     """The trials of one point: one for each seed."""
-    return [loaded.trial(proposal.point, seed) for seed in loaded.study.seeds]
+    return [replace(loaded.trial(proposal.point, seed), number=proposal.number) for seed in loaded.study.seeds]
 
 
 def jobs(trial: Trial) -> list[Job]:
     """The jobs that lead to a trial's result, inputs first."""
     experiment = trial.experiment
-    target: Stage = PoisonVictim(experiment) if experiment.defense is None else Defend(experiment)
+    target: Stage = victim_of(experiment) if experiment.defense is None else Defend(experiment)
     names = {
         "pretrain": "base",
         "trigger": f"{experiment.attack.trigger.type} trigger",
         "victim": trial.victim_label,
         target.name: trial.label,
     }
+    points = {"victim": trial.victim_point, target.name: trial.point}
     stages = {stage.key: stage for stage in (*target.upstream(), target) if isinstance(stage, EpochStage)}
-    return [Job(stage, names[stage.name], trial.split) for stage in stages.values()]
+    return [Job(stage, names[stage.name], trial.split, points.get(stage.name, {})) for stage in stages.values()]
 
 
 def plan(loaded: LoadedStudy, proposals: Iterable[Proposal], store: Store) -> Plan:
@@ -116,6 +136,7 @@ def plan(loaded: LoadedStudy, proposals: Iterable[Proposal], store: Store) -> Pl
     for proposal in proposals:
         for trial in trials(loaded, proposal):
             trial.experiment.check(loaded.runtime.cache)
+            loaded.runtime.training.check(trial.experiment.model)
             for job in jobs(trial):
                 _check_shares(job, loaded.runtime.training.num_workers)
                 found.setdefault(job.key, job)

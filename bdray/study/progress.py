@@ -14,6 +14,10 @@ from bdray.study.plan import Job, Result
 
 MAX_ROWS = 24
 CA, ASR = "clean_accuracy_top1", "attack_success_rate_top1"
+STYLES = {"waiting": "dim", "failed": "red", "running": "bold", "pruned": "dim"}
+MARKS = {"done": "✓", "failed": "✗", "running": "▸", "pruned": "↓"}
+"""By state; what is pruned was stopped early, in the epoch that is shown."""
+ENDED = ("done", "failed", "pruned")
 
 
 class Progress(Protocol):
@@ -33,6 +37,10 @@ class Progress(Protocol):
 
     def fail(self, job: Job, reason: str) -> None:
         """A job failed."""
+        ...
+
+    def stop(self, job: Job) -> None:
+        """A job was stopped early."""
         ...
 
 
@@ -106,19 +114,25 @@ class LiveTable:
         line.state = "failed"
         self._live.console.print(f"{job.label}: {reason}", style="red", highlight=False, markup=False)
 
+    def stop(self, job: Job) -> None:
+        """A job was stopped early."""
+        self._lines.setdefault(job.key, _Line(job)).state = "pruned"
+
     def _render(self) -> Table:
         # Copied, for a search adds lines while the thread that draws is here.
         lines = list(self._lines.values())
         done = sum(line.state == "done" for line in lines)
         elapsed = time.monotonic() - self._began
-        title = f"{done} of {len(lines)} stages done, {_clock(elapsed)} elapsed{self._forecast(lines)}"
+        pruned = sum(line.state == "pruned" for line in lines)
+        stopped = f", {pruned} pruned" if pruned else ""
+        title = f"{done} of {len(lines)} stages done{stopped}, {_clock(elapsed)} elapsed{self._forecast(lines)}"
         table = Table(
             title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
         )
         for name in ("", "stage", "epoch", "loss", "CA %", "ASR %", "left"):
             table.add_column(name, justify="left" if name in ("", "stage") else "right", no_wrap=True)
         for line in _shown(lines):
-            table.add_row(*_cells(line), style={"waiting": "dim", "failed": "red", "running": "bold"}.get(line.state))
+            table.add_row(*_cells(line), style=STYLES.get(line.state))
         return table
 
     def _forecast(self, lines: list[_Line]) -> str:
@@ -136,6 +150,7 @@ class PlainLines:
         self._console, self._ended = console, 0
         self._keys = {job.key for job in missing}
         """Jobs to compute; a search adds some."""
+        self._epochs: dict[str, int] = {}
         self._began = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -153,6 +168,7 @@ class PlainLines:
 
     def epoch(self, job: Job, metrics: Mapping[str, Any]) -> None:
         """A job finished an epoch."""
+        self._epochs[job.key] = int(metrics["epoch"])
         self._say(f"{job.label}: epoch {int(metrics['epoch'])}/{job.epochs} {_numbers(metrics)}")
 
     def finish(self, job: Job, result: Result) -> None:
@@ -169,6 +185,11 @@ class PlainLines:
         self._ended += 1
         self._say(f"{job.label}: FAILED: {reason}")
 
+    def stop(self, job: Job) -> None:
+        """A job was stopped early."""
+        self._ended += 1
+        self._say(f"{job.label}: pruned after epoch {self._epochs.get(job.key, 0)}/{job.epochs}")
+
     def _say(self, text: str) -> None:
         clock = _clock(time.monotonic() - self._began)
         self._console.print(f"[{clock}] {text}", highlight=False, markup=False, soft_wrap=True)
@@ -179,7 +200,7 @@ def _shown(lines: list[_Line]) -> list[_Line]:
     if len(lines) <= MAX_ROWS:
         return lines
     running = [line for line in lines if line.state == "running"]
-    ended = [line for line in lines if line.state in ("done", "failed")]
+    ended = [line for line in lines if line.state in ENDED]
     return [*ended[len(running) - MAX_ROWS :], *running] if len(running) < MAX_ROWS else running[:MAX_ROWS]
 
 
@@ -190,8 +211,7 @@ def _cells(line: _Line) -> list[str]:
         line.state, line.state
     )
     values = [_value(line.metrics, "loss", 1, 3), _value(line.metrics, CA, 100, 1), _value(line.metrics, ASR, 100, 1)]
-    mark = {"done": "✓", "failed": "✗", "running": "▸"}.get(line.state, " ")
-    return [f"{mark} {line.job.label}", line.job.stage.name, epoch, *values, state]
+    return [f"{MARKS.get(line.state, ' ')} {line.job.label}", line.job.stage.name, epoch, *values, state]
 
 
 def _numbers(metrics: Mapping[str, Any]) -> str:
@@ -207,7 +227,7 @@ def _value(metrics: Mapping[str, Any], name: str, scale: float, digits: int) -> 
 
 def _share(line: _Line) -> float:
     """Part of a job that is done."""
-    if line.state in ("done", "failed"):
+    if line.state in ENDED:
         return 1.0
     return int(line.metrics.get("epoch", 0)) / max(1, line.job.epochs)
 

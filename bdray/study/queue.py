@@ -3,17 +3,22 @@
 import json
 import logging
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ray import tune
-from ray.tune import FailureConfig, RunConfig, TuneConfig
+from ray.tune import FailureConfig, RunConfig, TuneConfig, TuneError
 from ray.tune.search import Searcher
 
+from bdray.exceptions import BdrayError
 from bdray.study.board import Board
 from bdray.study.cluster import WAITING_CPU
+from bdray.study.gate import Gate
 from bdray.study.observer import Observer
 from bdray.study.plan import Job
 from bdray.study.runtime import Runtime
+from bdray.study.search.meter import Meter
 from bdray.study.worker import payload, run_trial
 
 
@@ -23,26 +28,39 @@ class JobQueue(Searcher):
     Tune's own snapshots are off: the store remembers results, so there is nothing here to save or restore.
     """
 
-    def __init__(self, board: Board, first: Job, observer: Observer, runtime: Runtime) -> None:
+    def __init__(self, board: Board, first: Job, observer: Observer, runtime: Runtime, meter: Meter) -> None:
         super().__init__(metric="training_iteration", mode="max")  # always there; not used
         self._board, self._first, self._observer, self._runtime = board, first, observer, runtime
+        self._meter = meter
+        self._gate = Gate() if board.loaded.study.search.watched else None
         self._jobs: dict[str, Job] = {}
         self._reasons: dict[str, str] = {}
+        self.error: BdrayError | None = None
+        """What ended the study; Tune would hide it in a traceback, or go on."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """The next job; None while all wait for running ones; FINISHED at the end."""
-        job, self._first = self._first or self._board.next(), None  # type: ignore[assignment]
+        with self._remembered():
+            job, self._first = self._first or self._board.next(), None  # type: ignore[assignment]
         if job is None:
             return Searcher.FINISHED if self._board.is_finished else None
         self._jobs[trial_id] = job
+        self._meter.start(job.key)
+        if self._gate is not None:
+            self._gate.open(job.key)
         self._observer.start(job)
-        return {"job": json.dumps(payload(job, self._runtime))}
+        return {"job": json.dumps(payload(job, self._runtime, self._gate.name if self._gate else None))}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Pass on an epoch, and note why a job failed."""
+        """Pass on an epoch, which may tell jobs to stop, and note why a job failed."""
         job = self._jobs[trial_id]
         if result.get("event") == "epoch":
-            self._observer.epoch(job, json.loads(result["metrics"]))
+            metrics = json.loads(result["metrics"])
+            self._observer.epoch(job, metrics)
+            if self._gate is not None:
+                with self._remembered():
+                    stopped = self._board.judge(job.key, metrics)
+                self._gate.answer(job.key, int(metrics["epoch"]), stopped)
         elif result.get("event") == "failed":
             self._note_failure(trial_id, result)
 
@@ -55,10 +73,23 @@ class JobQueue(Searcher):
         if error:
             retries = self._runtime.training.max_retries
             reason = f"its process died {retries + 1} times. Is there enough memory? Ray's logs tell more."
-        if reason is None:
-            self._board.finish(job.key)
-        else:
-            self._board.fail(job.key, reason)
+        self._meter.stop(job.key)
+        with self._remembered():
+            if reason is None:
+                self._board.finish(job.key)
+            else:
+                self._board.fail(job.key, reason)
+
+    @contextmanager
+    def _remembered(self) -> Iterator[None]:
+        """Keep what ends the study, and end it whatever Tune makes of it: nothing follows an error."""
+        if self.error is not None:
+            raise self.error
+        try:
+            yield
+        except BdrayError as error:
+            self.error = error
+            raise
 
     def _note_failure(self, trial_id: str, result: dict[str, Any]) -> None:
         if trial_id not in self._reasons and "traceback" in result:
@@ -79,17 +110,22 @@ class JobQueue(Searcher):
         """Nothing to save."""
 
 
-def run(board: Board, first: Job, observer: Observer, runtime: Runtime, slots: int) -> None:
-    """Run all jobs of the board, ``slots`` at a time, in warm processes."""
+def run(board: Board, first: Job, observer: Observer, runtime: Runtime, slots: int, meter: Meter) -> None:
+    """Run all jobs of the board, ``slots`` at a time, in warm processes.
+
+    Raises:
+        BdrayError: If the store or the search's history cannot be used any more.
+    """
     launch = runtime.training
     # A nested trial's own process only waits; Ray Train reserves what its workers need.
     needs = {"CPU": WAITING_CPU} if launch.nested else {"CPU": launch.cpus_per_worker, "GPU": launch.gpus_per_worker}
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    queue = JobQueue(board, first, observer, runtime, meter)
     with tempfile.TemporaryDirectory(prefix="bdray-tune-") as folder:
-        tune.Tuner(
+        tuner = tune.Tuner(
             tune.with_resources(run_trial, needs),
             tune_config=TuneConfig(
-                search_alg=JobQueue(board, first, observer, runtime),
+                search_alg=queue,
                 num_samples=-1,
                 max_concurrent_trials=slots,
                 reuse_actors=not launch.nested,
@@ -102,4 +138,11 @@ def run(board: Board, first: Job, observer: Observer, runtime: Runtime, slots: i
                 verbose=0,
                 failure_config=FailureConfig(max_failures=launch.max_retries),
             ),
-        ).fit()
+        )
+        try:
+            tuner.fit()
+        except TuneError:
+            if queue.error is None:
+                raise
+        if queue.error is not None:
+            raise queue.error

@@ -1,8 +1,8 @@
 """Run a study: plan, open store and tracker, let Tune run the jobs, write results."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,14 +14,18 @@ from bdray.exceptions import BdrayError
 from bdray.pipeline.provenance import commit
 from bdray.pipeline.store import Store
 from bdray.report import Report, build
+from bdray.report.study import Tracking
 from bdray.study.board import Board
+from bdray.study.labels import view
 from bdray.study.observer import Observer
-from bdray.study.plan import Plan, plan
+from bdray.study.plan import Plan, plan, trials
 from bdray.study.progress import progress
 from bdray.study.results import ResultsFolder, results_folder
-from bdray.study.search.base import Proposal
+from bdray.study.search.base import Home, Proposal
+from bdray.study.search.meter import Meter
 from bdray.study.space import probes
 from bdray.study.spec import LoadedStudy
+from bdray.study.study import Study
 
 if TYPE_CHECKING:
     from bdray.tracking import Tracker
@@ -33,9 +37,11 @@ class Outcome:
 
     report: Report
     failures: int
-    ui_command: str
+    tracking: Tracking
     pending: int
     """Records that MLflow has not received yet."""
+    limit: str
+    """What ended a search, in words; empty for a grid."""
 
 
 def run(loaded: LoadedStudy, console: Console, say_plan: Callable[[Plan], None]) -> Outcome:
@@ -49,28 +55,28 @@ def run(loaded: LoadedStudy, console: Console, say_plan: Callable[[Plan], None])
     store.check_writable()
     known = known_plan(loaded, store)
     say_plan(known)
+    _check_data(loaded, known)
     with _tracker(loaded, folder, needs_ray=bool(known.missing) or not known.jobs) as tracker:
-        links = {"uri": tracker.shown_uri, "command": tracker.ui_command()}
-        results = ResultsFolder(folder, loaded, store, study.search.planned(study.axes) * len(study.seeds), links)
+        results = ResultsFolder(folder, loaded, store, _planned_trials(study), _pages(tracker))
         results.write()
         with progress(console, list(known.missing), loaded.runtime.expected_slots) as screen:
-            observer = Observer(loaded, screen, tracker, results)
-            # Opened under the tracker's lock, for it takes the points of a run that still goes on for abandoned.
-            proposer = study.search.open(study.axes, loaded.objectives, folder / f"search-{loaded.id}")
-            board = Board(loaded, proposer, store, observer.result, observer.fail, observer.trial)
-            board.max_open = None if known.jobs else 1
+            observer, board = Observer(loaded, screen, tracker, results), None
+            meter = loaded.runtime.training.meter
             try:
-                _run_jobs(board, observer, loaded)
+                with closing(study.search.open(study.axes, loaded.objectives, _home(loaded, meter))) as proposer:
+                    board = Board(loaded, proposer, store, observer, max_open=None if known.jobs else 1)
+                    _run_jobs(board, observer, loaded, meter)
             except (KeyboardInterrupt, BdrayError) as error:
                 reason = str(error) or "interrupted"
-                observer.interrupt(board.running.values(), reason)
+                observer.interrupt(board.running.values() if board else (), reason)
                 tracker.finish_study(status="KILLED", reason=reason)
                 raise
+        results.tracking = _pages(tracker, results.keys("trial"), results.keys("victim"))
         results.write()
         report = build(folder)
         tracker.log_files(None, (*report.files, *results.files), "report")
         tracker.finish_study(status="FAILED" if results.failures else "FINISHED")
-        return Outcome(report, len(results.failures), tracker.ui_command(), tracker.pending)
+        return Outcome(report, len(results.failures), results.tracking, tracker.pending, proposer.limit)
 
 
 def known_plan(loaded: LoadedStudy, store: Store) -> Plan:
@@ -84,8 +90,28 @@ def known_plan(loaded: LoadedStudy, store: Store) -> Plan:
     if not isinstance(loaded.study.search, Grid):
         plan(loaded, (Proposal(number, point) for number, point in enumerate(probes(loaded.study.axes))), store)
         return Plan((), frozenset())
-    proposer = loaded.study.search.open(loaded.study.axes, loaded.objectives, Path())
+    proposer = loaded.study.search.open(loaded.study.axes, loaded.objectives, _home(loaded, Meter()))
     return plan(loaded, iter(proposer.ask, None), store)
+
+
+def _check_data(loaded: LoadedStudy, known: Plan) -> None:
+    """Refuse a run whose data are not here; what is in the store already needs none."""
+    experiments = {job.stage.experiment for job in known.missing}
+    if not known.jobs:
+        points = (Proposal(number, point) for number, point in enumerate(probes(loaded.study.axes)))
+        experiments = {trial.experiment for point in points for trial in trials(loaded, point)}
+    for data in {experiment.data for experiment in experiments}:
+        data.check_readable()
+
+
+def _planned_trials(study: Study) -> int | None:
+    points = study.search.planned(study.axes)
+    return None if points is None else points * len(study.seeds)
+
+
+def _home(loaded: LoadedStudy, meter: Meter) -> Home:
+    folder = results_folder(loaded) / f"search-{loaded.id}"
+    return Home(f"bdray-{loaded.id}", folder, loaded.runtime.search_storage, meter)
 
 
 @contextmanager
@@ -104,17 +130,38 @@ def _tracker(loaded: LoadedStudy, folder: Path, *, needs_ray: bool) -> "Iterator
             loaded.name,
             loaded.id,
             params=config.flatten(loaded.base),
-            tags={"study": loaded.name, "source": study.source, "base": study.base, "commit": commit() or "unknown"},
+            tags={
+                "study": loaded.name,
+                "source": study.source,
+                "base": study.base,
+                "commit": commit() or "unknown",
+                "report": str(folder / "report.html"),
+            },
             description=f"{study.title}. {study.question}",
+            view=view(loaded),
+            report="report/report.html",
         )
         yield tracker
+
+
+def _pages(tracker: "Tracker", trials: Sequence[str] = (), victims: Sequence[str] = ()) -> Tracking:
+    """Where MLflow has the study and, if all can open them, the runs of these models."""
+    pages = {key: tracker.run_url(key) for key in (*victims, *trials)} if tracker.is_server else {}
+    return Tracking(
+        uri=tracker.shown_uri,
+        command=tracker.ui_command(),
+        table=tracker.table_url() or "",
+        charts=tracker.charts_url() or "",
+        compare=tracker.compare_url(trials) or "",
+        runs={key: page for key, page in pages.items() if page},
+    )
 
 
 def _import_ray() -> None:
     import ray.tune  # noqa: F401
 
 
-def _run_jobs(board: Board, observer: Observer, loaded: LoadedStudy) -> None:
+def _run_jobs(board: Board, observer: Observer, loaded: LoadedStudy, meter: Meter) -> None:
     """Let Tune run the board's jobs until there are none; with nothing to run, Ray is not even started."""
     first = board.next()
     if first is None:
@@ -124,4 +171,4 @@ def _run_jobs(board: Board, observer: Observer, loaded: LoadedStudy) -> None:
 
     with cluster(loaded.runtime) as slots:
         board.max_open = board.max_open and slots
-        queue.run(board, first, observer, loaded.runtime, slots)
+        queue.run(board, first, observer, loaded.runtime, slots, meter)

@@ -1,4 +1,4 @@
-"""Where and how a study runs. Nothing in here changes a result, so nothing in here is hashed."""
+"""Where and how a study runs. Nothing in here makes another experiment, so nothing in here is hashed."""
 
 import os
 from pathlib import Path
@@ -6,12 +6,14 @@ from typing import Literal
 
 from pydantic import Field
 
+from bdray.models.execution import Execution
 from bdray.registry import component
+from bdray.study.search.meter import Meter
 
 
 @component
-class Launch:
-    """How one trial's training is launched."""
+class Launch(Execution):
+    """How one trial's training is launched, and how its models are computed."""
 
     num_workers: int = Field(default=1, ge=1)
     """Workers that share each batch. One trains in the trial's own warm process, several through Ray Train."""
@@ -25,6 +27,15 @@ class Launch:
     """Torch threads of each worker. On a CPU more than one collapses when the machine is busy."""
     max_retries: int = Field(default=2, ge=0)
     """How often a trial is started again when its process or node dies."""
+    checkpoint_minutes: float | None = Field(default=None, gt=0)
+    """How often the state of a training is kept within epochs, for epochs of hours; None: after every epoch only. A
+    training that goes on from there ends in the same model."""
+
+    @property
+    def meter(self) -> Meter:
+        """Counts what trials take: GPUs where they have some, else the places of their workers."""
+        unit = "GPU" if self.gpus_per_worker else "slot"
+        return Meter(rate=self.num_workers * (self.gpus_per_worker or 1), unit=unit)
 
     @property
     def nested(self) -> bool:
@@ -42,6 +53,9 @@ class Runtime:
     """Folder or URI of the store; by default in ``output``."""
     tracking_uri: str | None = Field(default=None, min_length=1)
     """MLflow server or database; by default a SQLite file in ``output``."""
+    search_storage: str | None = Field(default=None, min_length=1)
+    """Database of the histories of searches, ``postgresql://`` or ``sqlite:///``, so that several drivers share them;
+    they should share the store, too. By default each study has a file of its own in ``output``."""
     address: str | None = Field(default=None, min_length=1)
     """Ray cluster; None starts a local one and stops it at the end."""
     cpus: int | None = Field(default=None, ge=1)

@@ -10,7 +10,7 @@ from bdray.report import study as study_file
 from bdray.report.similarities import MAX_BYTES
 from bdray.study.examples import copy_file
 from bdray.study.plan import Result
-from bdray.study.space import Point, show
+from bdray.study.space import Point, place, show
 from bdray.study.spec import LoadedStudy, Trial
 
 FOLDER = "similarities"
@@ -47,17 +47,11 @@ class Similarities:
 
     def listing(self) -> list[study_file.Similarities]:
         """The files in the order of the axes, whatever became of their copies."""
-        axes = self.loaded.study.axes.items()
-
-        def place(name: str) -> list[float]:
-            point, _ = self._found[name]
-            return [axis.place(point[path]) for path, axis in axes]
-
+        axes = self.loaded.study.axes
+        ordered = sorted(self._found.items(), key=lambda item: place(axes, item[1][0]))
         return [
-            study_file.Similarities(
-                point=dict(self._found[name][0]), seed=self._found[name][1], file=f"{FOLDER}/{name}"
-            )
-            for name in sorted(self._found, key=place)
+            study_file.Similarities(point=dict(point), seed=seed, file=f"{FOLDER}/{name}")
+            for name, (point, seed) in ordered
         ]
 
 

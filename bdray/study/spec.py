@@ -1,69 +1,21 @@
-"""A study as its author writes it, and how a name on the command line becomes one."""
+"""A study with its base and all overrides applied, and how a name on the command line becomes one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
-
 from bdray import config
 from bdray.config import Tree
 from bdray.data.base import Split
 from bdray.exceptions import ConfigError
 from bdray.pipeline.experiment import Experiment
-from bdray.registry import component
 from bdray.report import study as study_file
-from bdray.report.picks import Pick
-from bdray.report.study import Metric
 from bdray.study.check import check
 from bdray.study.runtime import Runtime
-from bdray.study.search.base import Search
 from bdray.study.search.grid import Grid
-from bdray.study.space import AFTER_VICTIM, Axis, Point
-
-HEADLINES = (
-    Metric(name="attack_success_rate_top1", label="ASR", goal="min"),
-    Metric(name="clean_accuracy_top1", label="CA", goal="max"),
-)
-
-
-@component
-class Study:
-    """A base experiment, the knobs to turn, and seeds."""
-
-    title: str
-    """One line for people."""
-    question: str = ""
-    """What the study answers."""
-    source: str = ""
-    """Paper and figure or table that it reproduces."""
-    base: str
-    """Name of the experiment in ``studies/base`` to start from."""
-    experiment: dict[str, Any] = Field(default_factory=dict)
-    """Fields of the experiment that differ from the base."""
-    axes: dict[str, Axis]
-    """Knobs by their dotted path in the experiment."""
-    search: Search = Grid()
-    """How the points are chosen."""
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
-    """Every point runs once with each."""
-    split: Literal["validation", "test"] | None = None
-    """What finished models are judged on. None: a grid on the test split; a search on the validation split, for it
-    chooses by what it sees."""
-    metrics: tuple[Metric, ...] = Field(default=HEADLINES, min_length=1)
-    """What to look at."""
-    compare: tuple[bool | int | float | str, ...] = Field(default=(), max_length=2)
-    """Two values of the axis whose difference the report spells out; by default the first and the last."""
-    published: tuple[Pick, ...] = ()
-    """Which published numbers to show beside the measured ones (see ``bdray.report.picks``)."""
-    goals: dict[str, float] = Field(default_factory=dict)
-    """What metrics should reach, by name and rates as fractions: at least that much, or at most where the metric's own
-    goal is ``min``. The report says which points do, and by how much the others miss."""
-    deviations: tuple[str, ...] = ()
-    """Where the setting departs from the paper's, in plain words."""
-    notes: tuple[str, ...] = ()
-    """What else a reader should know, such as what was tried, in plain words."""
+from bdray.study.space import AFTER_VICTIM, Point, turning_order
+from bdray.study.study import Study
 
 
 @dataclass(frozen=True)
@@ -75,8 +27,12 @@ class Trial:
     label: str
     victim_label: str
     """Name of the trial's victim for people."""
+    victim_point: Point
+    """The knobs of the point that the victim depends on."""
     split: Split
     """What its models are judged on."""
+    number: int = 0
+    """Of its point, in the order in which the search chose them."""
 
     @property
     def seed(self) -> int:
@@ -101,7 +57,7 @@ class LoadedStudy:
     @property
     def id(self) -> str:
         """Hash of everything that decides the results."""
-        return config.fingerprint({"study": _science(self.study), "base": self.base, "name": self.name})
+        return config.fingerprint({"study": self.study.science, "base": self.base, "name": self.name})
 
     def trial(self, point: Point, seed: int) -> Trial:
         """Build one trial.
@@ -110,15 +66,17 @@ class LoadedStudy:
             ConfigError: If the point does not give a valid experiment.
         """
         tree = self.base
-        for path, value in point.items():
-            variants = self.study.axes[path].variants
+        for path in turning_order(self.study.axes):
+            if path not in point:
+                continue
+            variants, value = self.study.axes[path].variants, point[path]
             if variants is not None:
                 tree = config.merge(tree, variants[value], Experiment)
             else:
                 tree = config.set_dotted(tree, path, value, Experiment)
         experiment = config.build(Experiment, config.set_dotted(tree, "seed", seed), self.source)
         own = {path: value for path, value in point.items() if not self.turns(path) & AFTER_VICTIM}
-        return Trial(point, experiment, self.label(point, seed), f"victim {self.label(own, seed)}", self.split)
+        return Trial(point, experiment, self.label(point, seed), f"victim {self.label(own, seed)}", own, self.split)
 
     @property
     def split(self) -> Literal["validation", "test"]:
@@ -237,9 +195,3 @@ def base_tree(folder: Path, name: str, source: str, above: tuple[str, ...] = ())
 
 def _fields(cls: Any) -> set[str]:
     return set(cls.__dataclass_fields__)
-
-
-def _science(study: Study) -> Tree:
-    """The fields of a study that decide its trials and results."""
-    tree: Tree = config.dump(study)
-    return {key: tree[key] for key in ("axes", "search", "seeds", "split", "metrics")}

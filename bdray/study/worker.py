@@ -4,6 +4,8 @@ import gc
 import json
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,19 @@ from bdray.pipeline import stages
 from bdray.pipeline.experiment import Experiment
 from bdray.pipeline.stages import Context, Stage
 from bdray.pipeline.store import Store
+from bdray.study.gate import Stopped, is_told_to_stop
 from bdray.study.plan import Job
 from bdray.study.runtime import Launch, Runtime
 
 
-def payload(job: Job, runtime: Runtime) -> dict[str, Any]:
-    """What a worker is told: plain JSON, so that nothing has to be unpickled that is not ours."""
+def payload(job: Job, runtime: Runtime, gate: str | None = None) -> dict[str, Any]:
+    """What a worker is told: plain JSON, so that nothing has to be unpickled that is not ours.
+
+    Args:
+        job: What to compute.
+        runtime: Where and how.
+        gate: Name of the gate to ask after every epoch; None: nobody is asked.
+    """
     return {
         "key": job.key,
         "label": job.label,
@@ -30,6 +39,7 @@ def payload(job: Job, runtime: Runtime) -> dict[str, Any]:
         "store": runtime.store_uri,
         "cache": str(runtime.cache),
         "training": config.dump(runtime.training),
+        "gate": gate,
     }
 
 
@@ -38,10 +48,11 @@ def run_trial(settings: dict[str, Any]) -> None:
     told = json.loads(settings["job"])
     launch = config.build(Launch, told["training"], "trial")
     try:
-        if launch.nested:
-            _run_nested(told, launch)
-        else:
-            run_job(told, tune.report)
+        with suppress(Stopped):  # the driver knows, for it told us
+            if launch.nested:
+                _run_nested(told, launch)
+            else:
+                run_job(told, tune.report)
         tune.report({"event": "finished"})
     except BdrayError as error:
         tune.report({"event": "failed", "reason": str(error)})
@@ -55,7 +66,11 @@ def run_trial(settings: dict[str, Any]) -> None:
 def run_job(
     told: Mapping[str, Any], report: Callable[[dict[str, Any]], None], rank: int = 0, world_size: int = 1
 ) -> None:
-    """Compute a job's model and evaluation, or find them in the store."""
+    """Compute a job's model and evaluation, or find them in the store.
+
+    Raises:
+        Stopped: If the driver said so after an epoch; on every worker of a group after the same one.
+    """
     import torch
 
     launch = config.build(Launch, told["training"], "trial")
@@ -65,6 +80,8 @@ def run_job(
 
     def tell(stage: str, metrics: Mapping[str, float]) -> None:
         report({"event": "epoch", "metrics": json.dumps({"stage": stage, **metrics})})
+        if told["gate"] is not None and _is_to_stop(told, int(metrics["epoch"]), context):
+            raise Stopped
 
     context = Context(
         store=Store(told["store"], cache),
@@ -73,9 +90,23 @@ def run_job(
         rank=rank,
         world_size=world_size,
         device="cuda" if launch.gpus_per_worker and torch.cuda.is_available() else "cpu",
+        execution=launch,
+        checkpoint_minutes=launch.checkpoint_minutes,
     )
     last: Stage = job.evaluation or job.stage
     last.result(context)
+    if rank == 0:
+        _judge_base(job, context)
+
+
+def _judge_base(job: Job, context: Context) -> None:
+    """Measure the trigger on the clean base, unless that is done, or the store has lost the base.
+
+    Jobs of one trigger share it and may run at the same time, so the workers of a group must not wait for each other.
+    """
+    evaluation = job.base_evaluation
+    if evaluation is not None and all(context.store.find(stage.name, stage.key) for stage in evaluation.inputs):
+        evaluation.result(replace(context, world_size=1))
 
 
 def rebuild(told: Mapping[str, Any]) -> Job:
@@ -84,7 +115,7 @@ def rebuild(told: Mapping[str, Any]) -> Job:
     makers: dict[str, Callable[[Experiment], stages.EpochStage]] = {
         "pretrain": stages.Pretrain,
         "trigger": stages.LearnTrigger,
-        "victim": stages.PoisonVictim,
+        "victim": stages.victim_of,
         "defend": stages.Defend,
     }
     return Job(makers[told["stage"]](experiment), told["label"], told["split"])
@@ -113,4 +144,18 @@ def run_on_worker(told: dict[str, Any]) -> None:
     """Entry point of each Ray Train worker: the same job, one rank of it."""
     from bdray.training import trainer
 
-    run_job(told, trainer.report, *trainer.rank_and_size())
+    with suppress(Stopped):  # or Ray Train would take it for a failure, and start again
+        run_job(told, trainer.report, *trainer.rank_and_size())
+
+
+def _is_to_stop(told: Mapping[str, Any], epoch: int, context: Context) -> bool:
+    """Ask the gate, as one for the whole group of workers: all go on or none does."""
+    stop = context.rank == 0 and is_told_to_stop(told["gate"], told["key"], epoch)
+    if context.world_size > 1:
+        import torch
+        import torch.distributed
+
+        answer = torch.tensor([float(stop)], device=context.device)
+        torch.distributed.broadcast(answer, src=0)
+        stop = bool(answer.item())
+    return stop

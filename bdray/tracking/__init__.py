@@ -5,12 +5,14 @@ written to the spool, sent and deleted; while MLflow is away it stays there and 
 that safe at any moment, also across ``kill -9``, is that **sending a record twice changes nothing**:
 
 * a run is looked up by its tags before it is created, and its tags are written in the transaction that creates it;
-* of a run that is there already, only missing parameters and changed tags are written;
+* of a run that is there already, only missing parameters and inputs and changed tags are written;
 * each batch of metrics carries the metric ``epoch``, in the same transaction; steps up to it are not sent again;
 * points carry the time at which they were measured, so that MLflow itself refuses an identical one.
 """
 
-from bdray.tracking.content import redact
+from bdray.tracking.content import redact, spell
+from bdray.tracking.inputs import DataInput
 from bdray.tracking.tracker import Tracker
+from bdray.tracking.view import View
 
-__all__ = ["Tracker", "redact"]
+__all__ = ["DataInput", "Tracker", "View", "redact", "spell"]

@@ -12,6 +12,14 @@ NONFINITE_TAG = "bdray.nonfinite"
 """Prefix: ``bdray.nonfinite.METRIC`` says when METRIC was last NaN or infinite, which MLflow cannot plot."""
 
 
+SPELLED = str.maketrans({"@": " top ", "+": " plus", "∞": " inf"})
+
+
+def spell(label: str) -> str:
+    """A label as a name that MLflow takes: ``ASR top 10`` for ``ASR@10``."""
+    return _name(label.translate(SPELLED))
+
+
 def redact(text: str) -> str:
     """Hide the ``user:password`` of every URL in a text."""
     return re.sub(r"(?<=://)[^/\s]*@", "***@", text)

@@ -2,15 +2,18 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from bdray.tracking import links
 from bdray.tracking.connection import connect, is_away, is_http_500
 from bdray.tracking.content import PARAM_LIMIT, TAG_LIMIT, one_line, redact, split, texts
+from bdray.tracking.inputs import DataInput
 from bdray.tracking.location import Location
 from bdray.tracking.spool import Record, Spool
-from bdray.tracking.writer import EPOCH, KEY_TAG, REASON_TAG, Writer
+from bdray.tracking.view import View
+from bdray.tracking.writer import EPOCH, KEY_TAG, NOTE_TAG, REASON_TAG, Writer
 
 STUDY_TAG = "bdray.study_id"
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -42,6 +45,7 @@ class Tracker:
         self._writer = Writer(connect(self._location), self._location.artifacts)
         self._spool = Spool(spool, self.shown_uri)
         self._started: dict[str | None, Record] = {}
+        self._view: View | None = None
         self._wait = 0.0
         self._next_attempt = 0.0
         self._send(budget=math.inf)
@@ -63,14 +67,43 @@ class Tracker:
         return self._spool.refused
 
     def start_study(
-        self, name: str, study_id: str, *, params: Mapping[str, Any], tags: Mapping[str, str], description: str
+        self,
+        name: str,
+        study_id: str,
+        *,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        description: str,
+        view: View | None = None,
+        report: str | None = None,
     ) -> None:
-        """Open the experiment ``name`` and, in it, the parent run of ``study_id``."""
+        """Open the experiment ``name`` and, in it, the parent run of ``study_id``.
+
+        Args:
+            name: Of the experiment and of the run.
+            study_id: Tells the run from those of other studies of that name.
+            params: Written once.
+            tags: Written whenever they differ.
+            description: Markdown, shown with the run and with the experiment.
+            view: How the experiment's page shows its runs; the descriptions link to it.
+            report: File among the run's artifacts that the descriptions link to, once it is there.
+        """
         self._started = {None: {"experiment": name, "parent": None, "key": study_id, "step": None}}
-        self._start(None, name, params, {**tags, STUDY_TAG: study_id, "mlflow.note.content": description})
+        self._view = view
+        note = {NOTE_TAG: links.describe(description, view.key if view else None, report)}
+        of_experiment = {**note, **dict([view.tag])} if view else {}
+        self._start(None, name, params, {**tags, STUDY_TAG: study_id, **note}, experiment_tags=of_experiment)
 
     def start_run(
-        self, key: str, name: str, *, params: Mapping[str, Any], tags: Mapping[str, str], nested: bool = True
+        self,
+        key: str,
+        name: str,
+        *,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        inputs: Sequence[DataInput] = (),
+        nested: bool = True,
+        started: float | None = None,
     ) -> None:
         """Open the run of ``key``; a finished one is left as it is, a failed or killed one runs again.
 
@@ -79,11 +112,13 @@ class Tracker:
             name: For people.
             params: Knobs; written once, for MLflow refuses to change them.
             tags: Written whenever they differ.
+            inputs: What the run reads.
             nested: Whether it lies under the study's run. A victim does not: the experiment's studies share it.
+            started: When, in seconds since 1970, if that is not now.
         """
         study = self._started[None]
         self._started[key] = {**study, "parent": study["key"] if nested else None, "key": key, "step": None}
-        self._start(key, name, params, tags)
+        self._start(key, name, params, tags, inputs=[each.record for each in inputs], started=started)
 
     def log(self, key: str, step: int, metrics: Mapping[str, float]) -> None:
         """Log all metrics of one step of a run that was started; those that are NaN or infinite become tags.
@@ -96,12 +131,29 @@ class Tracker:
         self._submit("log", key, metrics={**finite, EPOCH: float(step)}, tags=tags)
 
     def finish(
-        self, key: str | None, *, status: Status, metrics: Mapping[str, float] | None = None, reason: str | None = None
+        self,
+        key: str | None,
+        *,
+        status: Status,
+        metrics: Mapping[str, float] | None = None,
+        reason: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        ended: float | None = None,
     ) -> None:
-        """Close a run (None: the study's). Metrics that do not have their final value yet get it at the last step."""
-        finite, tags = split(metrics or {}, "the end")
-        reasons = {} if reason is None else {REASON_TAG: reason}
-        self._submit("finish", key, status=status, metrics=finite, tags=tags | texts(reasons, TAG_LIMIT))
+        """Close a run (None: the study's). Metrics that do not have their final value yet get it at the last step.
+
+        Args:
+            key: The run.
+            status: What became of it.
+            metrics: Final values.
+            reason: Why it did not finish.
+            tags: More tags.
+            ended: When, in seconds since 1970, if that is not now.
+        """
+        finite, others = split(metrics or {}, "the end")
+        said = {**(tags or {}), **({} if reason is None else {REASON_TAG: reason})}
+        tags = others | texts(said, TAG_LIMIT)
+        self._submit("finish", key, status=status, metrics=finite, tags=tags, ended=ended)
 
     def finish_study(
         self, *, status: Status, metrics: Mapping[str, float] | None = None, reason: str | None = None
@@ -129,19 +181,47 @@ class Tracker:
         """The shell command that shows this store in a browser, or the address of the server that does."""
         return self._location.ui_command
 
-    def experiment_url(self) -> str | None:
+    def table_url(self) -> str | None:
         """The study's page in the UI; None while the experiment could not be opened."""
-        experiment = self._writer.known_experiment(self._started[None])
-        return experiment and f"{self._location.page}/#/experiments/{experiment}"
+        return self._address(links.table)
+
+    def charts_url(self) -> str | None:
+        """The same in charts."""
+        return self._address(links.charts)
 
     def run_url(self, key: str | None) -> str | None:
         """A run's page in the UI; None while the run could not be opened."""
-        run = self._writer.known_run(self._started[key])
-        return run and f"{self.experiment_url()}/runs/{run}"
+        experiment, run = self._known(key)
+        return experiment and run and f"{self._location.page}/{links.run(experiment, run)}"
 
-    def _start(self, key: str | None, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+    def compare_url(self, keys: Sequence[str]) -> str | None:
+        """The page that compares runs; None while some of them could not be opened, or if there are too many."""
+        experiment, _ = self._known(None)
+        runs = [run for key in keys if (run := self._known(key)[1])]
+        if experiment is None or len(runs) < len(keys) or not 2 <= len(runs) <= links.MOST_COMPARED:
+            return None
+        return f"{self._location.page}/{links.comparison(experiment, runs)}"
+
+    @property
+    def is_server(self) -> bool:
+        """Whether these addresses are good for everybody, rather than while the UI runs on this machine."""
+        return self._location.database is None
+
+    def _known(self, key: str | None) -> tuple[str | None, str | None]:
+        """The ids of a run's experiment and of itself, as far as MLflow has told them."""
+        record = self._started.get(key)
+        return (self._writer.known_experiment(record), self._writer.known_run(record)) if record else (None, None)
+
+    def _address(self, page: Callable[[str, str | None], str]) -> str | None:
+        experiment, _ = self._known(None)
+        view = self._view.key if self._view else None
+        return experiment and f"{self._location.page}/{page(experiment, view)}"
+
+    def _start(
+        self, key: str | None, name: str, params: Mapping[str, Any], tags: Mapping[str, str], **more: object
+    ) -> None:
         tags = texts({**tags, KEY_TAG: self._started[key]["key"]}, TAG_LIMIT)
-        self._submit("start", key, name=name, params=texts(params, PARAM_LIMIT), tags=tags)
+        self._submit("start", key, name=name, params=texts(params, PARAM_LIMIT), tags=tags, **more)
 
     def _submit(self, action: str, key: str | None, **content: object) -> None:
         record = {"action": action, "time": int(time.time() * 1000), **self._started[key], **content}

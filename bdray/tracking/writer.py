@@ -1,16 +1,20 @@
 """Records carried out in MLflow."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from bdray.tracking import links
+from bdray.tracking.inputs import to_mlflow
 from bdray.tracking.spool import Record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 KEY_TAG = "bdray.key"
 REASON_TAG = "bdray.reason"
 PARENT_TAG = "mlflow.parentRunId"
+NOTE_TAG = "mlflow.note.content"
 EPOCH = "epoch"
 """The metric that holds the last step, because MLflow's public API gives the values of metrics, not their steps."""
 
@@ -46,12 +50,39 @@ class Writer:
         if run.info.status in ("FAILED", "KILLED"):
             self._client.update_run(run_id, status="RUNNING")
         params, tags = run.data.params, run.data.tags
+        wanted = self._filled(record["tags"], record, run_id)
         self._client.log_batch(
             run_id,
             params=[Param(name, value) for name, value in record["params"].items() if name not in params],
-            tags=[RunTag(name, value) for name, value in record["tags"].items() if tags.get(name) != value],
+            tags=[RunTag(name, value) for name, value in wanted.items() if tags.get(name) != value],
             synchronous=True,
         )
+        self._read(run, record.get("inputs", []))
+        self._tag_experiment(record, run_id)
+
+    def _read(self, run: "Run", inputs: Sequence[Mapping[str, Any]]) -> None:
+        """Note what a run reads, as far as it is not noted."""
+        noted = run.inputs.dataset_inputs if run.inputs else []
+        known = {(each.dataset.name, each.dataset.digest) for each in noted}
+        news = [to_mlflow(each) for each in inputs if (each["name"], each["digest"]) not in known]
+        if news:
+            self._client.log_inputs(run.info.run_id, datasets=news)
+
+    def _tag_experiment(self, record: Record, run_id: str) -> None:
+        wanted = record.get("experiment_tags", {})
+        if not wanted:
+            return
+        experiment = self._client.get_experiment(self._experiment(record))
+        for name, value in self._filled(wanted, record, run_id).items():
+            if experiment.tags.get(name) != value:
+                self._client.set_experiment_tag(experiment.experiment_id, name, value)
+
+    def _filled(self, tags: Mapping[str, str], record: Record, run_id: str) -> dict[str, str]:
+        """Tags whose note has the ids that its links need."""
+        experiment = self._experiment(record)
+        return {
+            name: links.fill(value, experiment, run_id) if name == NOTE_TAG else value for name, value in tags.items()
+        }
 
     def _log(self, record: Record) -> None:
         run_id = self._run(record)
@@ -72,7 +103,7 @@ class Writer:
         if REASON_TAG in run.data.tags and REASON_TAG not in record["tags"]:
             self._client.delete_tag(run_id, REASON_TAG)
         if run.info.status != record["status"]:
-            self._client.set_terminated(run_id, record["status"], end_time=record["time"])
+            self._client.set_terminated(run_id, record["status"], end_time=_moment(record, "ended"))
 
     def _copy(self, record: Record) -> None:
         self._client.log_artifact(self._run(record), record["path"], record["folder"] or None)
@@ -108,7 +139,7 @@ class Writer:
     def _create(self, record: Record) -> str:
         parent = self._parent(record)
         tags = record["tags"] | ({PARENT_TAG: parent} if parent else {})
-        self._client.create_run(self._experiment(record), record["time"], tags, record["name"])
+        self._client.create_run(self._experiment(record), _moment(record, "started"), tags, record["name"])
         return self._run(record)
 
     def _parent(self, record: Record) -> str | None:
@@ -129,3 +160,9 @@ class Writer:
 
 def _identity(record: Record) -> tuple[str, str | None, str]:
     return record["experiment"], record["parent"], record["key"]
+
+
+def _moment(record: Record, field: str) -> int:
+    """A time that a record names, or else its own, as MLflow counts it."""
+    seconds: float | None = record.get(field)
+    return int(record["time"] if seconds is None else seconds * 1000)

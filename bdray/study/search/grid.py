@@ -1,14 +1,12 @@
 """Grid: every combination of the values."""
 
-import itertools
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Literal
 
 from bdray.exceptions import ConfigError
 from bdray.registry import component
-from bdray.study.search.base import Proposal, Proposer, Search
-from bdray.study.space import Axis
+from bdray.study.search.base import Home, Proposal, Proposer, Search
+from bdray.study.space import Axis, Point, combinations
 
 
 @component
@@ -25,24 +23,20 @@ class Grid(Search):
                 )
 
     def planned(self, axes: Mapping[str, Axis]) -> int:
-        return len(list(_points(axes)))
+        return sum(1 for _ in combinations(axes))
 
-    def open(self, axes: Mapping[str, Axis], metrics: Mapping[str, str], folder: Path) -> Proposer:
-        return _GridProposer(_points(axes))
+    def open(self, axes: Mapping[str, Axis], metrics: Mapping[str, str], home: Home) -> Proposer:
+        return _GridProposer(combinations(axes))
 
 
-class _GridProposer:
-    def __init__(self, points: Iterator[Proposal]) -> None:
-        self._points = points
+class _GridProposer(Proposer):
+    def __init__(self, points: Iterator[Point]) -> None:
+        self._proposals = (Proposal(number, point) for number, point in enumerate(points))
 
     def ask(self) -> Proposal | None:
-        return next(self._points, None)
+        return next(self._proposals, None)
 
-    def tell(self, proposal: Proposal, metrics: Mapping[str, float] | None) -> None:
+    def tell(
+        self, proposal: Proposal, metrics: Mapping[str, float] | None, victim: Mapping[str, float] | None = None
+    ) -> None:
         """A grid has nothing to learn."""
-
-
-def _points(axes: Mapping[str, Axis]) -> Iterator[Proposal]:
-    combinations = itertools.product(*(axis.choices for axis in axes.values()))
-    for number, values in enumerate(combinations):
-        yield Proposal(number, dict(zip(axes, values, strict=True)))

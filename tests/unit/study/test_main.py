@@ -50,7 +50,9 @@ def test_dry_run_knows_the_store(
 
 def test_dry_run_of_a_search(workplace: Path, capsys: Capture) -> None:
     assert main(["some/search", "--dry-run"]) == 0
-    assert "4 points x 1 seeds, chosen by optuna as it goes" in " ".join(capsys.readouterr().out.split())
+    assert "points x 1 seeds, chosen as it goes (optuna, random), until 4 points were tried" in " ".join(
+        capsys.readouterr().out.split()
+    )
     # Not even a journal.
     assert not (workplace / ".bdray").exists()
 

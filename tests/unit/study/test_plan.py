@@ -76,6 +76,16 @@ def test_an_experiment_without_a_base(workplace: Path, store: Store) -> None:
     assert all(job.needs == () for job in found.jobs if job.stage.name == "victim")
 
 
+def test_settings_of_speed_that_would_train_something_else_are_refused(workplace: Path, store: Store) -> None:
+    # The miniature's tower has batch normalization.
+    loaded = load("some/grid", ["training.micro_batch=8"])
+    with pytest.raises(ConfigError, match=r"^training.micro_batch: scenes-rn8? has batch normalization"):
+        known_plan(loaded, store)
+    plain, quick = (load("some/grid", words) for words in ([], ["training.precision=bf16", "training.compile=true"]))
+    # Others are nobody's science: the jobs stay the same.
+    assert [job.key for job in known_plan(quick, store).jobs] == [job.key for job in known_plan(plain, store).jobs]
+
+
 def test_points_that_agree_share_a_job(grid: LoadedStudy, store: Store) -> None:
     from bdray.study.search.base import Proposal
 

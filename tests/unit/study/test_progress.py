@@ -125,3 +125,23 @@ def test_table_grows_with_a_search(chain: list[Job], finished: Callable[[Job], R
     # What was there before the study is not listed.
     assert "0 of 1 stages done" in stream.getvalue()
     assert "base" not in stream.getvalue()
+
+
+def test_what_is_pruned_shows_where_it_stopped(chain: list[Job]) -> None:
+    console, stream = terminal(is_terminal=False)
+    with progress(console, [], 2) as screen:
+        screen.start(chain[2])
+        screen.epoch(chain[2], EPOCH)
+        screen.stop(chain[2])
+    # In a log ...
+    assert stream.getvalue().splitlines()[-1].endswith("λ₂=1 seed=0: pruned after epoch 2/3")
+    console, stream = terminal(is_terminal=True)
+    with LiveTable(console, [], slots=2) as table:
+        table.start(chain[1])
+        table.start(chain[2])
+        table.epoch(chain[2], EPOCH)
+        table.stop(chain[2])
+    shown = "".join(stream.getvalue().rpartition("stages done")[1:])
+    # ... and in the table, which counts it for itself and expects no more of it.
+    assert "stages done, 1 pruned" in shown
+    assert re.search(r"↓ λ₂=1 seed=0 +defend +2/3 +1\.235 +50\.0 +12\.5 +pruned", shown)

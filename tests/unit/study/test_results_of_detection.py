@@ -13,13 +13,23 @@ from bdray.study.plan import Job, jobs
 from bdray.study.results import ResultsFolder, results_folder
 from bdray.study.spec import Trial, load
 
-METRIC = "metrics=[{name: detection_recall, label: recall, goal: max}]"
+DETECTING = """
+title: A study of detection
+base: tiny
+experiment:
+  defense: {type: ubt, suspicious_share: 0.5, recipe: {epochs: 1, batch_size: 4, learning_rate: 1e-3}}
+axes:
+  defense.num_detected: {values: [4, 8]}
+seeds: [0, 1]
+metrics: [{name: detection_recall, label: recall, goal: max}]
+"""
 
 
 @pytest.fixture
 def trial(workplace: Path, store: Store, compute: Callable[..., None]) -> Trial:
     """A trial in the store whose defense looked for poisons."""
-    trial = load("some/grid", [METRIC]).trial({"defense.in_modal_weight": 1}, 0)
+    (workplace / "studies" / "some" / "detecting.yaml").write_text(DETECTING, encoding="utf-8")
+    trial = load("some/detecting").trial({"defense.num_detected": 8}, 0)
     for job in jobs(trial):
         compute(job, detection_recall=0.5, detection_auroc=0.75)
     return trial
@@ -33,7 +43,7 @@ def add(folder: ResultsFolder, trial: Trial, job: Job, store: Store) -> None:
 
 
 def test_it_has_columns_of_its_own(trial: Trial, store: Store) -> None:
-    loaded = load("some/grid", [METRIC])
+    loaded = load("some/detecting")
     folder = ResultsFolder(results_folder(loaded), loaded, store, planned_trials=4)
     _, victim, defended = jobs(trial)
     add(folder, trial, victim, store)

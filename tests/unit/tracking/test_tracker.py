@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -15,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bdray.exceptions import TrackingError
-from bdray.tracking import Tracker, redact
+from bdray.tracking import DataInput, Tracker, View, redact
 from bdray.tracking.spool import Record
 from bdray.tracking.writer import Writer
 
 if TYPE_CHECKING:  # the tracker imports MLflow, after it turned telemetry off
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import DatasetInput, Run
 
 
 @pytest.fixture
@@ -54,15 +55,47 @@ class Store:
         assert len(by_name) == len(found)
         return by_name
 
+    def check_pages(self, study: str) -> None:
+        """What the experiment's page shows, and that the links of the descriptions lead there."""
+        tags = self.client.get_experiment(self.experiment_id).tags
+        run = self.runs()[study]
+        assert tags[f"mlflow.sharedViewState.{VIEW.key}"] == VIEW.tag[1]
+        assert tags["mlflow.note.content"] == run.data.tags["mlflow.note.content"]
+        links = re.findall(r"\]\((#/.*?)\)", tags["mlflow.note.content"])
+        query = f"workflowType=machine_learning&viewStateShareKey={VIEW.key}"
+        assert links[0] == f"#/experiments/{self.experiment_id}/runs?{query}"
+        assert links[-1].startswith(f"#/experiments/{self.experiment_id}/runs/{run.info.run_id}/artifacts/report/")
+
+    def inputs(self, run: str) -> "list[DatasetInput]":
+        """In the order in which they were logged."""
+        found = self.runs()[run].inputs
+        return found.dataset_inputs if found else []
+
     def points(self, run: str, metric: str) -> list[tuple[int, float]]:
         """Steps and values in the order in which they were logged."""
         history = self.client.get_metric_history(self.runs()[run].info.run_id, metric)
         return [(point.step, point.value) for point in sorted(history, key=lambda point: point.timestamp)]
 
 
+VIEW = View(knobs=("λ₂",), metrics=("ASR", "CA"))
+INPUTS = (
+    DataInput("scenes train, 100 poisoned", "abc", "training", {"split": "train"}, {"num_rows": 5000}),
+    DataInput("scenes test", "def", "evaluation", {"split": "test"}, {"num_rows": 1600}),
+)
+
+
 def begin(tracker: Tracker, study: str, **params: Any) -> None:
-    tracker.start_study(study, f"{study}-id", params={"epochs": 3}, tags={"figure": "4"}, description="What it asks.")
-    tracker.start_run("k1", "trial 1", params={"in_modal_weight": 1e-3, **params}, tags={"attack": "patch"})
+    tracker.start_study(
+        study,
+        f"{study}-id",
+        params={"epochs": 3},
+        tags={"figure": "4"},
+        description="What it asks.",
+        view=VIEW,
+        report="report/report.html",
+    )
+    knobs = {"in_modal_weight": 1e-3, **params}
+    tracker.start_run("k1", "trial 1", params=knobs, tags={"attack": "patch"}, inputs=INPUTS)
 
 
 def test_a_study_is_an_experiment_with_nested_trials_and_victims_of_their_own(
@@ -88,7 +121,7 @@ def test_a_study_is_an_experiment_with_nested_trials_and_victims_of_their_own(
     # The study's run carries what was given, and says what it is for.
     assert parent.data.params == {"epochs": "3"}
     assert parent.data.tags["bdray.study_id"] == f"{study}-id"
-    assert parent.data.tags["mlflow.note.content"] == "What it asks."
+    assert parent.data.tags["mlflow.note.content"].endswith("What it asks.")
     # Trials lie under the study's run; a victim, which others may share, does not.
     parents = {name: run.data.tags.get("mlflow.parentRunId") for name, run in runs.items() if run is not parent}
     assert parents == {"trial 1": parent.info.run_id, "trial 2": parent.info.run_id, "victim 1": None}
@@ -107,7 +140,8 @@ def test_a_study_is_an_experiment_with_nested_trials_and_victims_of_their_own(
     }
     assert files == {("figures", "figure.txt"), ("figure.txt",)}
     # Links point at the run; nothing waits and nothing was refused.
-    assert tracker.run_url("k1") == f"{tracker.experiment_url()}/runs/{runs['trial 1'].info.run_id}"
+    page = f"http://127.0.0.1:5000/#/experiments/{store.experiment_id}/runs"
+    assert tracker.run_url("k1") == f"{page}/{runs['trial 1'].info.run_id}?workflowType=machine_learning"
     assert (tracker.pending, tracker.refused) == (0, 0)
 
 
@@ -265,6 +299,8 @@ def check_study(uri: str, study: str) -> None:
     assert store.points("trial 1", "epoch") == [(1, 1.0), (2, 2.0), (3, 3.0)]
     assert store.points("trial 1", "clean_accuracy") == [(1, 0.1), (2, 0.2), (2, 0.25), (3, 0.3)]
     assert "bdray.reason" not in runs["trial 1"].data.tags
+    assert [item.dataset.digest for item in store.inputs("trial 1")] == ["abc", "def"]
+    store.check_pages(study)
 
 
 @pytest.mark.slow
@@ -410,6 +446,53 @@ def test_a_server_that_fails_at_one_record_gets_the_others_and_one_that_is_away_
     assert Store(f"sqlite:///{database}", study).points("trial 1", "loss") == expected
 
 
+def test_a_run_has_its_inputs_once_however_often_it_is_started(
+    tracker: Tracker, database: Path, study: str, tmp_path: Path
+) -> None:
+    begin(tracker, study)
+    begin(tracker, study)
+    tracker.start_run("v1", "victim 1", params={}, tags={}, inputs=INPUTS[:1], nested=False)
+    store = Store(f"sqlite:///{database}", study)
+    inputs = {name: store.inputs(name) for name in store.runs()}
+    # Each with what it was used for; the study's own run reads nothing.
+    assert {name: [item.dataset.name for item in found] for name, found in inputs.items()} == {
+        study: [],
+        "trial 1": [each.name for each in INPUTS],
+        "victim 1": [INPUTS[0].name],
+    }
+    assert [item.tags[0].value for item in inputs["trial 1"]] == ["training", "evaluation"]
+    # MLflow shows its numbers, and what it is made from.
+    dataset = inputs["victim 1"][0].dataset
+    assert (dataset.profile, dataset.source) == ('{"num_rows": 5000}', '{"split": "train"}')
+
+
+def test_a_run_of_the_past_has_its_own_times(tracker: Tracker, database: Path, study: str) -> None:
+    begin(tracker, study)
+    tracker.start_run("k2", "trial 2", params={}, tags={}, started=1e9)
+    tracker.log("k2", 1, {"loss": 1.0})
+    tracker.finish("k2", status="FINISHED", metrics={"loss": 0.5}, ended=1e9 + 30)
+    run = Store(f"sqlite:///{database}", study).runs()["trial 2"]
+    # MLflow shows how long it took, not how long it took to copy it here; its numbers count all the same.
+    assert (run.info.start_time, run.info.end_time) == (10**12, 10**12 + 30_000)
+    assert run.data.metrics["loss"] == 0.5
+
+
+def test_pages_are_known_when_mlflow_is(tracker: Tracker, study: str) -> None:
+    tracker._next_attempt = float("inf")  # as if MLflow were away
+    begin(tracker, study)
+    assert (tracker.table_url(), tracker.run_url("k1"), tracker.compare_url(["k1"])) == (None, None, None)
+    tracker._next_attempt = 0.0
+    tracker.start_run("k2", "trial 2", params={}, tags={})
+    assert f"viewStateShareKey={VIEW.key}" in str(tracker.table_url())
+    assert "compareRunsMode=CHART" in str(tracker.charts_url())
+    # All of the runs that were asked for, in their order, or no page at all.
+    side_by_side = str(tracker.compare_url(["k1", "k2"]))
+    runs = [str(tracker.run_url(key)).partition("?")[0].rpartition("/")[2] for key in ("k1", "k2")]
+    assert side_by_side.index(runs[0]) < side_by_side.index(runs[1])
+    assert tracker.compare_url(["k1", "unknown"]) is None
+    assert not tracker.is_server
+
+
 def test_a_deleted_experiment_comes_back(database: Path, study: str, tmp_path: Path) -> None:
     with Tracker(str(database), tmp_path / "spool") as tracker:
         begin(tracker, study)
@@ -418,7 +501,7 @@ def test_a_deleted_experiment_comes_back(database: Path, study: str, tmp_path: P
     with Tracker(str(database), tmp_path / "spool") as tracker:
         begin(tracker, study)
         # A study whose experiment was deleted in the UI is tracked again, under the same id.
-        assert tracker.experiment_url() == f"http://127.0.0.1:5000/#/experiments/{store.experiment_id}"
+        assert f"/#/experiments/{store.experiment_id}/runs?" in str(tracker.table_url())
 
 
 def test_one_process_at_a_time_owns_a_spool(tracker: Tracker, database: Path, tmp_path: Path) -> None:
@@ -473,6 +556,7 @@ def test_a_server_may_die_and_come_back(server: Server, tmp_path: Path, capfd: p
     note.write_text("hello")
     with Tracker(server.uri, tmp_path / "spool") as tracker:
         assert tracker.ui_command() == server.uri
+        assert tracker.is_server
         begin(tracker, "study")
         tracker.log("k1", 1, {"loss": 1.0})
         server.kill()

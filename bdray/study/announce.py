@@ -1,0 +1,67 @@
+"""What the terminal says of a study before it runs: its plan and its price."""
+
+import math
+
+from rich.console import Console
+
+from bdray.pipeline.store import Store
+from bdray.study.plan import Plan, plan
+from bdray.study.price import Price, price, show_time
+from bdray.study.search.base import Proposal
+from bdray.study.search.sampled import SampledSearch
+from bdray.study.space import probes
+from bdray.study.spec import LoadedStudy
+
+
+def say_plan(loaded: LoadedStudy, known: Plan, console: Console, *, with_price: bool = False) -> None:
+    """Title, number of trials, and what will be computed; if asked, its price by kind of stage and how it is known."""
+    study, seeds = loaded.study, len(loaded.study.seeds)
+    console.print(f"[bold]{loaded.name}[/]: {study.title}" + (f" [dim]({study.source})[/]" if study.source else ""))
+    if isinstance(study.search, SampledSearch):
+        ends = " or ".join(study.search.ends(loaded.runtime.training.meter.unit).values())
+        console.print(
+            f"points x {seeds} seeds, chosen as it goes ({study.search.method}), until {ends}", highlight=False
+        )
+        if with_price:
+            _say_search(loaded, console)
+        return
+    found = _price(loaded, known) if known.missing else None
+    points = study.search.planned(study.axes) or 0
+    rest = f", {len(known.missing)} to compute: {_duration(loaded, found)}" if found else ": nothing to compute"
+    console.print(
+        f"{points} points x {seeds} seeds = {points * seeds} trials; "
+        f"{len(known.jobs)} stages, {len(known.finished)} in the store{rest}",
+        highlight=False,
+    )
+    if found and with_price:
+        console.print(found.to_rich(), highlight=False)
+        if found.unknown:
+            console.print(f"Without {found.unknown} stages, for the operations of their model cannot be counted.")
+        console.print(found.basis, style="dim", highlight=False)
+
+
+def _say_search(loaded: LoadedStudy, console: Console) -> None:
+    """A trial's price, for the points of a search are not known beforehand, but the ends of its space are."""
+    store = Store(loaded.runtime.store_uri, loaded.runtime.cache)
+    ends = plan(loaded, (Proposal(number, point) for number, point in enumerate(probes(loaded.study.axes))), store)
+    found = _price(loaded, Plan(ends.jobs, frozenset()))
+    if math.isnan(found.trial_seconds):
+        return
+    text = f"a trial takes about {show_time(found.trial_seconds)} after its victim"
+    if points := loaded.study.search.planned(loaded.study.axes):
+        trials, rate = points * len(loaded.study.seeds), loaded.runtime.training.meter.rate
+        text += f", {trials} trials {show_time(trials * rate * found.trial_seconds)} of {found.unit} time"
+    console.print(f"{text}, less what is stopped early", highlight=False)
+    console.print(found.basis, style="dim", highlight=False)
+
+
+def _price(loaded: LoadedStudy, known: Plan) -> Price:
+    runtime = loaded.runtime
+    return price(known, runtime.training, runtime.expected_slots, Store(runtime.store_uri, runtime.cache))
+
+
+def _duration(loaded: LoadedStudy, found: Price) -> str:
+    """``about 8 min on 2 slots``."""
+    if found.wall_seconds < 60:
+        return "under a minute"
+    return f"about {show_time(found.wall_seconds)} on {loaded.runtime.expected_slots} slots"

@@ -1,0 +1,1 @@
+"""Rules that stop hopeless points early, one file each."""
