@@ -37,7 +37,9 @@ format: $(READY) ## fix what can be fixed by itself
 
 ui: $(READY) ## look at all runs in a browser, through an MLflow that listens on this machine only
 	@test -e .bdray/mlflow.db || { echo "There are no runs yet. Run a study first: make study" >&2; exit 2; }
-	@echo "Open http://127.0.0.1:$(PORT) in a browser; Ctrl-C ends it. PORT=... takes another port."
+	@echo "Open http://127.0.0.1:$(PORT) in a browser, or a study's own page; Ctrl-C ends it. PORT=... takes another port."
+	@grep -so '"table": "http://127[^"]*' .bdray/studies/*/*/study.json | sed \
+		's|^.bdray/studies/\(.*\)/study.json:"table": "http://127.0.0.1:[0-9]*|  \1: http://127.0.0.1:$(PORT)|'
 	@MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/python -m mlflow ui \
 		--backend-store-uri "sqlite:///$(CURDIR)/.bdray/mlflow.db" --host 127.0.0.1 --port $(PORT) --workers 1
 

@@ -8,6 +8,7 @@ from bdray.config import read_yaml
 from bdray.report.published import published_points
 from bdray.study.__main__ import main
 from bdray.study.plan import jobs, trials
+from bdray.study.search.base import Home
 from bdray.study.spec import load, names
 
 FOLDER = Path(__file__).parents[2] / "studies"
@@ -58,10 +59,11 @@ def test_a_study_says_what_it_is(name: str) -> None:
 def test_axes_that_a_study_turns_change_something(name: str, tmp_path: Path) -> None:
     loaded = load(name)
     if loaded.study.search.type == "grid":
-        proposer = loaded.study.search.open(loaded.study.axes, loaded.objectives, tmp_path)
+        proposer = loaded.study.search.open(loaded.study.axes, loaded.objectives, Home("bdray", tmp_path))
         found = [jobs(trial)[-1].key for proposal in iter(proposer.ask, None) for trial in trials(loaded, proposal)]
         # Every trial is a training of its own: no two points mean the same.
-        assert len(set(found)) == len(found) == loaded.study.search.planned(loaded.study.axes) * len(loaded.study.seeds)
+        planned = loaded.study.search.planned(loaded.study.axes) or 0
+        assert len(set(found)) == len(found) == planned * len(loaded.study.seeds)
 
 
 @pytest.mark.parametrize("base", BASES)
