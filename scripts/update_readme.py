@@ -2,8 +2,9 @@
 
 Usage: python scripts/update_readme.py .bdray [--live FILE]
 
-It takes the output folder of ``python -m bdray.study`` with ``ablations/lambda2`` or ``attacks/overview`` in it, or
-both, and, if the live table is to be shown too, a text capture of it (``tmux capture-pane -p``).
+It takes the output folder of ``python -m bdray.study`` with some of ``ablations/lambda2``, ``attacks/overview``,
+``ubt/main`` and ``cleanerclip/equal_budget`` in it and, if the live table is to be shown too, a text capture of it
+(``tmux capture-pane -p``).
 """
 
 import argparse
@@ -11,12 +12,19 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
+
 from bdray.report import build
+from bdray.report.results import Results, load
+from bdray.report.statistics import estimate
+from bdray.report.study import Metric
 from bdray.report.tables import Summary
 
 ROOT = Path(__file__).parents[1]
 STUDY = "ablations/lambda2"
 ATTACKS = "attacks/overview"
+DEFENSES = {"unlearning": "ubt/main", "budget": "cleanerclip/equal_budget"}
+"""Studies of attacks by defenses, by the block that shows them."""
 SPEED = {
     "wall_seconds": "{} s from an empty store: base, 3 victims, 18 trials",
     "rerun_seconds": "{} s to run it again, everything from the store",
@@ -41,6 +49,9 @@ def main() -> None:
         report = build(options.output / "studies" / ATTACKS)
         shutil.copy(report.page.with_name("examples.png"), ROOT / "docs" / "attacks.png")
         blocks["attacks"] = markdown(report.summary)
+    for block, name in DEFENSES.items():
+        if (options.output / "studies" / name).is_dir():
+            blocks[block] = crossed(load(options.output / "studies" / name))
     if options.live:
         blocks["live"] = f"```text\n{options.live.read_text(encoding='utf-8').strip()}\n```"
     readme = ROOT / "README.md"
@@ -56,6 +67,23 @@ def markdown(summary: Summary) -> str:
     """The summary as a Markdown table."""
     lines = [summary.header, ["---"] * len(summary.header), *summary.lines()]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def crossed(results: Results) -> str:
+    """ASR and CA of a study of two axes, the first down and the second across."""
+    rows, columns = (axis.levels for axis in results.study.axes)
+    asr, ca = results.study.metrics[:2]
+    lines = [[results.study.axes[0].label, *map(str, columns)], ["---"] * (len(columns) + 1)]
+    for row in rows:
+        models = [results.at(results.trials, (row, column)) for column in columns]
+        cells = [f"{asr.show_estimate(estimate(list(found[asr.name])))} / {mean(found, ca)}" for found in models]
+        lines.append([str(row), *cells])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def mean(models: pd.DataFrame, metric: Metric) -> str:
+    """Of a metric over seeds, without its interval."""
+    return metric.show(estimate(list(models[metric.name])).mean)
 
 
 def speed() -> str:

@@ -78,7 +78,7 @@ class View:
         }
 
     def _results(self) -> list[dict[str, Any]]:
-        """All knobs and the first two metrics in parallel, each over each of the first two knobs, and against each other."""
+        """Knobs and metrics in parallel, the first two metrics over the first two knobs, and against each other."""
         first, *others = self.metrics
         # The last axis gives the lines their color.
         parallel = _card("PARALLEL", "all", selectedParams=list(self.knobs), selectedMetrics=[*others[:1], first])
