@@ -115,13 +115,13 @@ def read_similarities(
 
 def _point(path: Path, item: study_file.Similarities, axes: Sequence[Axis]) -> Point:
     fields = [axis.field for axis in axes]
-    if set(item.point) != set(fields):
+    if not set(item.point) <= set(fields):
         raise ConfigError(
-            f"{path}: similarities: the point of {item.file} must have a value for each axis ({', '.join(fields)}) and "
-            f"nothing else, but has {', '.join(item.point) or 'none'}."
+            f"{path}: similarities: the point of {item.file} may have values for the axes ({', '.join(fields)}) and "
+            f"nothing else, but has {', '.join(item.point)}."
         )
-    try:
-        return tuple(axis.level(item.point[axis.field]) for axis in axes)
+    try:  # an axis that a condition turns only elsewhere has none
+        return tuple(axis.level(item.point[axis.field]) if axis.field in item.point else None for axis in axes)
     except ValueError as error:
         raise ConfigError(f"{path}: similarities: the point of {item.file} is none of the axes'. {error}.") from error
 
