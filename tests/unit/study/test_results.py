@@ -9,6 +9,7 @@ import pytest
 from bdray import report
 from bdray.pipeline.store import Store
 from bdray.report.results import load as load_results
+from bdray.report.study import Tracking
 from bdray.study.plan import Job, jobs
 from bdray.study.results import ResultsFolder, results_folder
 from bdray.study.spec import LoadedStudy, Trial, load
@@ -23,7 +24,7 @@ class Writer:
         self._store, self._compute = store, compute
         self.loaded = loaded
         self.folder = ResultsFolder(results_folder(loaded), loaded, store, planned_trials=4)
-        self.folder.tracking = {"uri": "sqlite:///x"}
+        self.folder.tracking = Tracking(uri="sqlite:///x")
 
     def add(self, seed: int = 0, **point: float | str) -> Trial:
         """Note a trial and its victim."""
