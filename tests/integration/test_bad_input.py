@@ -4,7 +4,6 @@ import pickle
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -116,18 +115,15 @@ def test_a_key_given_twice_is_refused(
     assert "duplicate key seeds" in err
 
 
-@pytest.mark.slow
-def test_weights_that_do_not_fit_fail_the_victim(
-    scratch: Path, run_study: Callable[..., int], capsys: pytest.CaptureFixture[str]
+def test_weights_that_do_not_fit_are_refused(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # A sound file of another model: only a worker, which has built the model, can tell.
-    words = [*FROM_WEIGHTS, f"model.weights={scratch}/good", "--output", str(scratch / "output")]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        assert main(words) == 1
-    shown = " ".join(capsys.readouterr().out.split())
-    assert f"victim seed=0: FAILED: {scratch}/good: does not fit the model: missing" in shown
-    assert "λ₂=1 seed=0: FAILED: victim seed=0 failed" in shown
+    # A sound file of another model: names and shapes in its header tell before any worker starts.
+    monkeypatch.chdir(ROOT)
+    assert main([*FROM_WEIGHTS, f"model.weights={scratch}/good", "--output", str(scratch / "output")]) == 2
+    shown = " ".join(capsys.readouterr().err.split())
+    assert f"error: {scratch}/good: does not fit the model: missing" in shown
+    assert shown.endswith("Check model.architecture.")
     assert list(scratch.rglob("manifest.json")) == []
 
 
