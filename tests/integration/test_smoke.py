@@ -26,12 +26,12 @@ def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_victim_trains_once_for_all_trials(smoke: "Output") -> None:
-    # One base, one victim, two defenses; both models under attack are evaluated.
+    # One base, one victim, two defenses; all are evaluated under the trigger, the base for what it does unpoisoned.
     assert {stage: len(smoke.manifests(stage)) for stage in ("pretrain", "victim", "defend", "evaluate")} == {
         "pretrain": 1,
         "victim": 1,
         "defend": 2,
-        "evaluate": 3,
+        "evaluate": 4,
     }
     # Nothing is left unfinished.
     assert smoke.checkpoints() == []
