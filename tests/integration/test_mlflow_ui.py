@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Study = Callable[..., int]
 STUDY, LAMBDA = "smoke/lambda2", "defense.in_modal_weight"
 ROOT = Path(__file__).parents[2]
-THEIRS = ("ajax-api/2.0/mlflow/users/current", "ResizeObserver loop", "translate(NaN")
+THEIRS = ("ajax-api/2.0/mlflow/users/current", "ResizeObserver loop", "Expected number")
 """Complaints of MLflow's own: it asks a server without users for the current one, lets boxes that grow move others, and
 has no scale for an axis on which all runs agree, as those of the smallest study do."""
 pytestmark = pytest.mark.slow
@@ -158,7 +158,10 @@ def test_a_rerun_adds_nothing(smoke: "Output", run_study: Study) -> None:
         tracked = smoke.tracked(STUDY)
         experiment = tracked.client.get_experiment_by_name(STUDY)
         assert experiment is not None
-        return [experiment.tags, *(run.to_dictionary() for _, run in sorted(tracked.runs.items()))]
+        runs = [run.to_dictionary() for _, run in sorted(tracked.runs.items())]
+        for run in runs:
+            run["data"]["tags"].pop("commit")  # whoever works on bdray may have changed it meanwhile
+        return [experiment.tags, *runs]
 
     before = everything()
     assert run_study(smoke, STUDY) == 0

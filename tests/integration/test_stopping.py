@@ -63,7 +63,7 @@ def test_a_search_with_stopping_is_killed(smoke: "Output", driver: Start, tmp_pa
     assert len(points) == len(rows["done"]) + len(rows["pruned"]) == 7
     assert len(rows["pruned"]) >= 2
     assert len(output.manifests("defend")) == len(rows["done"])
-    assert len({row["number"] for found in rows.values() for row in found}) == 7
+    assert sorted(int(row["number"]) for found in rows.values() for row in found) == list(range(7))
     history = (output.report("smoke/search") / "history.csv").read_text().splitlines()
     for row in rows["pruned"]:
         assert 1 <= sum(row["key"] in line for line in history) < 6
@@ -100,7 +100,9 @@ def test_all_workers_of_a_trial_stop_together(
         "{defense.in_modal_weight: 8, defense.recipe.learning_rate: 1e-4}]"
     )
     words = ["defense.recipe.epochs=4", "search.num_points=2", start, STOPPING, "cpus=2"]
-    assert run_study(output, "smoke/search", *words, f"training.num_workers={workers}", "training.launch=train") == 0
+    # One trial at a time, so that the first point is the one that the second is compared with.
+    launch = f"training={{launch: train, num_workers: {workers}, cpus_per_worker: {2 // workers}}}"
+    assert run_study(output, "smoke/search", *words, launch) == 0
     (done,), (pruned,) = trial_rows(output).values()
     # The second point is worse from the first epoch on: it left after that, not after one more.
     assert (done[LAMBDA], pruned[LAMBDA]) == ("0.1", "8.0")

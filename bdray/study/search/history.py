@@ -55,6 +55,11 @@ class History:
         """Trials that are complete or were stopped early, in order."""
         return self._trials(self._state.COMPLETE, self._state.PRUNED)
 
+    def numbers(self) -> dict[int, int]:
+        """Numbers of the points, counted up from 0, by those of the trials that were the first to try them."""
+        firsts = [trial.number for trial in self._trials() if not {RETRY, SURPLUS} & trial.user_attrs.keys()]
+        return {first: number for number, first in enumerate(firsts)}
+
     def is_full(self) -> bool:
         """Whether there are as many points as there should be, also those that others work on."""
         waiting = self._trials(self._state.WAITING)
@@ -99,7 +104,7 @@ class History:
 
 
 def root(trial: "FrozenTrial") -> int:
-    """Number of the first trial of a point, by which it is known."""
+    """Number of the first trial of a point, by which it is known in the history."""
     return int(trial.user_attrs.get(ROOT, trial.number))
 
 

@@ -60,15 +60,13 @@ class OptunaProposer(Proposer):
         self._open: dict[int, optuna.Trial] = {}
         """Trials of this driver by the number of their point."""
         self._seen: set[int] = set()
-        """Numbers of the points that were proposed."""
+        """First trials of the points that were proposed."""
 
     @_guarded
     def ask(self) -> Proposal | None:
         self._driver.beat()
         for trial in self._history.finished():
-            number = root(trial)
-            if number not in self._seen and len(self._seen) < (self._num_points or math.inf):
-                self._seen.add(number)
+            if root(trial) not in self._seen and len(self._seen) < (self._num_points or math.inf):
                 return self._again(trial)
         self.limit = self._spent(self._driver)
         if self.limit:
@@ -90,19 +88,20 @@ class OptunaProposer(Proposer):
         if metrics is None or (missing := self._missing(metrics, victim or {})):
             if metrics is not None:
                 _log.warning("the search learns nothing from %s: it has no %s", dict(proposal.point), missing)
-            self._close(proposal.number, trial, self._state.FAIL)
+            self._close(trial, self._state.FAIL)
             return
         if self._is_ours(trial):
             for name, value in _violations(self._constraints, self._metrics, metrics, victim or {}).items():
                 trial.set_constraint(name, value)
-        self._close(proposal.number, trial, self._state.COMPLETE, [metrics[name] for name in self._metrics])
+        self._close(trial, self._state.COMPLETE, [metrics[name] for name in self._metrics])
 
     @_guarded
     def judge(self, proposal: Proposal, metrics: Mapping[str, Any], *, is_last: bool) -> Pruned | None:
         if self._trajectories is None or proposal.number not in self._open:
             return None
         self._driver.beat()
-        pruned = self._trajectories.judge(proposal.number, metrics, is_last=is_last)
+        first = root(self._frozen(self._open[proposal.number]))
+        pruned = self._trajectories.judge(first, metrics, is_last=is_last)
         if pruned is not None:
             self.prune(proposal, pruned)
         return pruned
@@ -114,36 +113,35 @@ class OptunaProposer(Proposer):
             return
         if self._is_ours(trial):
             trial.set_user_attr(PRUNED, list(pruned.history))  # first: from here on a restart knows what was decided
-        self._close(proposal.number, trial, self._state.PRUNED)
+        self._close(trial, self._state.PRUNED)
 
     def close(self) -> None:
         with suppress(SearchError), storage_errors(self.uri):  # without a word, it is taken for dead after a while
             self._driver.close()
 
     def _new(self, trial: "optuna.Trial", point: Point) -> Proposal:
-        number = root(self._frozen(trial))
-        self._seen.add(number)
+        number = self._number(self._frozen(trial))
         self._open[number] = trial
         return Proposal(number, point)
 
     def _again(self, trial: "optuna.trial.FrozenTrial") -> Proposal:
         epochs = trial.user_attrs.get(PRUNED)
         return Proposal(
-            root(trial),
+            self._number(trial),
             point_of(trial, self._axes),
             pruned=Pruned(tuple(epochs)) if epochs else None,
             is_elsewhere=self.uri is not None,
         )
 
+    def _number(self, trial: "optuna.trial.FrozenTrial") -> int:
+        self._seen.add(root(trial))
+        return self._history.numbers()[root(trial)]
+
     def _close(
-        self,
-        number: int,
-        trial: "optuna.Trial",
-        state: "optuna.trial.TrialState",
-        values: Sequence[float] | None = None,
+        self, trial: "optuna.Trial", state: "optuna.trial.TrialState", values: Sequence[float] | None = None
     ) -> None:
         if self._trajectories is not None:
-            self._trajectories.end(number, state)
+            self._trajectories.end(root(self._frozen(trial)), state)
         self._history.study.tell(trial, values, state, skip_if_finished=True)
 
     def _is_ours(self, trial: "optuna.Trial") -> bool:
