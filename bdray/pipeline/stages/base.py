@@ -50,6 +50,24 @@ class Context:
     checkpoint_minutes: float | None = None
     """How often the state of a training is kept within its epochs; None: after them only."""
 
+    def find(self, stage: "Stage") -> Manifest | None:
+        """Look a result up in the store, as one for the whole group of workers.
+
+        A worker that starts late would otherwise find what the first one has saved meanwhile, and leave it alone in
+        the work that both have to share.
+        """
+        manifest = self.store.find(stage.name, stage.key)
+        if self.world_size == 1:
+            return manifest
+        import torch
+        import torch.distributed
+
+        answer = torch.tensor([float(manifest is not None)], device=self.device)
+        torch.distributed.broadcast(answer, src=0)
+        if not answer.item():
+            return None
+        return manifest or self.store.find(stage.name, stage.key)
+
 
 @dataclass(frozen=True)
 class Stage(ABC):
@@ -99,7 +117,7 @@ class Stage(ABC):
 
     def result(self, context: Context) -> Manifest:
         """Read the result from the store, or compute and save it, inputs first."""
-        manifest = context.store.find(self.name, self.key)
+        manifest = context.find(self)
         if manifest is not None:
             return manifest
         for stage in self.inputs:
