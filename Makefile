@@ -23,7 +23,12 @@ study: $(READY) ## run a study and write its report
 	$(BIN)/python -m bdray.study $(STUDY) $(ARGS)
 
 test: $(READY) ## run all tests
+ifeq ($(strip $(ARGS)),)
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/contract
+	$(BIN)/python -m pytest tests/integration # one by one: studies on Ray want the machine for themselves
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
 
 check: $(READY) ## lint, format, types and layers, as CI does
 	$(BIN)/ruff check

@@ -105,6 +105,12 @@ class Tracked:
         return sorted(point.step for point in self.client.get_metric_history(self.runs[run].info.run_id, metric))
 
 
+def _stack(pid: int, command: str) -> str:
+    """What a process is doing, by py-spy."""
+    dump = [str(Path(sys.executable).with_name("py-spy")), "dump", "--pid", str(pid)]
+    return f"{command}\n{subprocess.run(dump, capture_output=True, text=True, check=False).stdout}"
+
+
 @dataclass
 class Driver:
     """``python -m bdray.study`` in a process of its own, which may be killed."""
@@ -142,7 +148,14 @@ class Driver:
             time.sleep(0.02)
 
     def wait(self) -> int:
-        return self.process.wait(PATIENCE)
+        """Its exit status. If it hangs, the failure shows what it printed, and where its processes are."""
+        try:
+            return self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            stacks = [_stack(pid, command) for pid, command in self.descendants().items() if "ray::" in command]
+            pytest.fail(
+                "\n".join(["it hangs", self.log.read_text(), self.errors, _stack(self.process.pid, "driver"), *stacks])
+            )
 
     def descendants(self) -> dict[int, str]:
         """Command lines of all processes below the driver, by id."""
