@@ -136,8 +136,13 @@ def _trend(results: Results, metric: Metric) -> str:
 
 
 def _shape(results: Results, metric: Metric, levels: list[float], means: list[float]) -> str:
-    """Whether a curve is monotone and, where it is not, its largest step against the overall direction."""
-    steps = [after - before for before, after in pairwise(means)]
+    """Whether a curve is monotone and, where it is not, its largest step against the overall direction.
+
+    What is too small to be shown is a level step.
+    """
+    steps = [round(after - before, metric.digits) for before, after in pairwise(means)]
+    if not any(steps):
+        return "stays level"
     if all(step < 0 for step in steps):
         return "falls at every step"
     if all(step > 0 for step in steps):
@@ -148,7 +153,7 @@ def _shape(results: Results, metric: Metric, levels: list[float], means: list[fl
     direction, exception = ("rises", "falls") if overall > 0 else ("falls", "rises")
     where = f"from {results.show((levels[worst],))} to {results.show((levels[worst + 1],))}"
     if against[worst] <= 0:
-        return f"{direction}, with a level step {where}"
+        return f"{direction}, with a level step {where}" if steps.count(0) == 1 else f"{direction}, with level steps"
     size = f"{abs(steps[worst]):.{metric.digits}f}{metric.step_unit}"
     return f"{direction} overall but not at every step; it {exception} by {size} {where}"
 

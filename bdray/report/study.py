@@ -157,7 +157,8 @@ class Metric:
 
     def show_step(self, value: float) -> str:
         """A difference as printed, with its sign: ``−12.3``."""
-        return f"{value * self.scale:+.{self.digits}f}".replace("-", "−")
+        text = f"{value * self.scale:+.{self.digits}f}"
+        return text[1:] if float(text) == 0 else text.replace("-", "−")
 
     @property
     def step_unit(self) -> str:

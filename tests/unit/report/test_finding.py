@@ -39,6 +39,13 @@ def test_rise_is_reported_as_measured(curve: Callable[..., str]) -> None:
     assert "(Spearman's ρ = 0.87; 0.50 to 1.00 across seeds)" in text
 
 
+def test_a_step_too_small_to_be_shown_is_level(curve: Callable[..., str]) -> None:
+    # 0.02 points up would read as "rises by 0.0 points"
+    assert "falls, with a level step from λ₂ = 1 to λ₂ = 2" in curve([0.5, 0.2998, 0.3])
+    assert "rises, with a level step from λ₂ = 0 to λ₂ = 1" in curve([0.3, 0.2998, 0.4])
+    assert "it stays level" in curve([0.3, 0.2998, 0.3001])
+
+
 def test_exception_to_the_trend_is_named(curve: Callable[..., str]) -> None:
     # the step against the direction, with its size
     assert "falls overall but not at every step; it rises by 5.0 points from λ₂ = 1 to λ₂ = 2" in curve(
