@@ -1,4 +1,4 @@
-"""How a model is computed, which is nobody's science: precision, memory and compilation."""
+"""How a training is computed, which is nobody's science: precision, memory, compilation, and who makes batches."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -33,6 +33,10 @@ class Execution:
     """Keep of a tower's blocks only what goes into them, and compute the rest once more for the gradient."""
     compile: bool = False
     """Compile the towers for training with ``torch.compile``; the first step then takes minutes."""
+    loader_processes: int = Field(default=0, ge=0)
+    """Processes of each worker that read, augment and poison images while the model computes; 0: the worker does it
+    itself in between, which on a CPU costs the same. For a GPU give as many as ``benchmarks/input_pipeline.py`` finds
+    that it takes, and reserve one CPU more than that by ``cpus_per_worker``. Batches are the same for any number."""
 
     def check(self, model: "Model") -> None:
         """Refuse a model that would be trained to something else.

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from bdray.data.base import Images
 from bdray.models.clip import normalize
 from bdray.objective import Batch
 from bdray.text.base import TextAugmentation
+from bdray.training.ahead import ahead
 from bdray.training.sub_captions import SubCaptionedBatch, SubCaptionSource
 from bdray.training.views import Policy, Views, augment
 
@@ -48,6 +49,8 @@ class Feed:
     rank: int = 0
     world_size: int = 1
     device: torch.device = torch.device("cpu")
+    loader_processes: int = 0
+    """Processes that make batches ahead; 0: the training itself makes them."""
 
     def __post_init__(self) -> None:
         assert self.batch_size % self.world_size == 0, "workers must have equal shares of a batch"
@@ -76,52 +79,62 @@ class Feed:
         order = np.random.default_rng([self.seed, epoch, 0xDA7A]).permutation(len(self.images))
         usual = iter(order[: self._usual_steps * self.batch_size].reshape(-1, self.batch_size))
         extra = iter(self.sub_captions.draw(epoch, self.batch_size) if self.sub_captions else ())
-        for step, is_extra in enumerate(spread(self._extra_steps, self.steps_per_epoch)):
-            chosen = self._share(next(extra if is_extra else usual))
-            if step < first:
-                continue
-            if is_extra:
-                yield self._sub_captioned(epoch, chosen)
-            else:
-                yield self._batch(epoch, chosen, views=views)
+        steps = [
+            (self._share(next(extra if is_extra else usual)), is_extra)
+            for is_extra in spread(self._extra_steps, self.steps_per_epoch)
+        ]
+
+        def make(step: tuple[NDArray[np.int64], bool]) -> _Raw:
+            samples, is_extra = step
+            return self._sub_captioned(epoch, samples) if is_extra else self._raw(epoch, samples, views=views)
+
+        for raw in ahead(make, steps[first:], self.loader_processes):
+            yield self._batch(raw)
 
     def _share(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
         """This worker's part of a global batch."""
         return np.sort(batch.reshape(self.world_size, -1)[self.rank])
 
-    def _sub_captioned(self, epoch: int, chosen: NDArray[np.int64]) -> Batch:
+    def _sub_captioned(self, epoch: int, chosen: NDArray[np.int64]) -> "_Raw":
         assert self.sub_captions is not None
-        factual, counterfactual = map(self._on_device, self.sub_captions.tokens(epoch, chosen))
-        plain = self._batch(epoch, chosen, views=False)
-        return SubCaptionedBatch(**vars(plain), factual_tokens=factual, counterfactual_tokens=counterfactual)
+        return replace(self._raw(epoch, chosen, views=False), sub_captions=self.sub_captions.tokens(epoch, chosen))
 
-    def _batch(self, epoch: int, chosen: NDArray[np.int64], *, views: bool) -> Batch:
+    def _raw(self, epoch: int, chosen: NDArray[np.int64], *, views: bool) -> "_Raw":
+        """All that takes a CPU."""
         samples = torch.from_numpy(chosen)
         pixels = torch.from_numpy(self.images[chosen])
-        poisoned = torch.zeros(len(samples), dtype=torch.bool)
-        images = pixels.float() / 255
+        poisoned, triggered = torch.zeros(len(samples), dtype=torch.bool), None
         if self.poisoning is not None:
             poisoned = self.poisoning.is_poisoned(samples)
-            images = self.poisoning.apply(images, samples)
+            if poisoned.any():
+                triggered = self.poisoning.trigger.apply(pixels[poisoned].float() / 255, samples[poisoned])
         augmented = augmented_tokens = None
         if views and self.augmented_tokens is not None:
-            augmented_tokens = self._on_device(self.augmented_tokens[samples])
+            augmented_tokens = self.augmented_tokens[samples]
             augmented = self._views.batch(epoch, chosen)
-            if poisoned.any():  # the trigger is part of what is augmented
-                shown = (images[poisoned] * 255).round().to(torch.uint8)
+            if triggered is not None:  # the trigger is part of what is augmented
+                shown = (triggered * 255).round().to(torch.uint8)
                 augmented[poisoned] = augment(shown, self.seed, epoch, samples[poisoned], self.image_augmentation)
-        return Batch(
-            images=self._prepared(images),
-            tokens=self._on_device(self.tokens[samples]),
-            samples=self._on_device(samples),
-            is_poisoned=poisoned,
-            augmented_images=None if augmented is None else self._prepared(augmented.float() / 255),
-            augmented_tokens=augmented_tokens,
-        )
+        return _Raw(pixels, self.tokens[samples], samples, poisoned, triggered, augmented, augmented_tokens)
 
-    def _prepared(self, images: Tensor) -> Tensor:
-        """Normalize float images in [0, 1] and bring them to the device."""
-        return self._on_device(normalize(images).contiguous(memory_format=torch.channels_last))
+    def _batch(self, raw: "_Raw") -> Batch:
+        """What is left for the device: a quarter of the bytes travel there."""
+        images = self._on_device(raw.pixels).float() / 255
+        if raw.triggered is not None:
+            images[self._on_device(raw.is_poisoned.nonzero().flatten())] = self._on_device(raw.triggered)
+        batch = Batch(
+            images=_prepared(images),
+            tokens=self._on_device(raw.tokens),
+            samples=self._on_device(raw.samples),
+            is_poisoned=raw.is_poisoned,
+        )
+        if raw.augmented is not None and raw.augmented_tokens is not None:
+            views = _prepared(self._on_device(raw.augmented).float() / 255)
+            batch = replace(batch, augmented_images=views, augmented_tokens=self._on_device(raw.augmented_tokens))
+        if raw.sub_captions is None:
+            return batch
+        factual, counterfactual = map(self._on_device, raw.sub_captions)
+        return SubCaptionedBatch(**vars(batch), factual_tokens=factual, counterfactual_tokens=counterfactual)
 
     def _on_device(self, values: Tensor) -> Tensor:
         """Bring values to the device; to a GPU without waiting for it, so that the next batch is made meanwhile."""
@@ -132,6 +145,29 @@ class Feed:
     @cached_property
     def _views(self) -> Views:
         return Views(self.images, self.seed, self.cache, self.image_augmentation)
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """A batch before it is on the device, of as few bytes as possible; fields as those of :class:`Batch`."""
+
+    pixels: Tensor
+    """uint8 [N, 3, H, W], clean."""
+    tokens: Tensor
+    samples: Tensor
+    is_poisoned: Tensor
+    triggered: Tensor | None
+    """The poisoned ones of the images, float in [0, 1]; None if there are none."""
+    augmented: Tensor | None
+    """uint8 [N, 3, H, W]"""
+    augmented_tokens: Tensor | None
+    sub_captions: tuple[Tensor, Tensor] | None = None
+    """Tokens of factual and of counterfactual ones."""
+
+
+def _prepared(images: Tensor) -> Tensor:
+    """Normalize float images in [0, 1]."""
+    return normalize(images).contiguous(memory_format=torch.channels_last)
 
 
 def augment_captions(captions: Sequence[str], augmentation: TextAugmentation, seed: int) -> list[str]:

@@ -110,6 +110,7 @@ class Session:
             rank=torch.distributed.get_rank() if distributed else 0,
             world_size=torch.distributed.get_world_size() if distributed else 1,
             device=self.device,
+            loader_processes=self.execution.loader_processes,
         )
         past = after or []
         head = objective.head if isinstance(objective, SupervisedObjective) else None

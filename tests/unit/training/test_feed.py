@@ -11,10 +11,12 @@ from torch import Tensor
 
 from bdray.attacks.attack import Attack
 from bdray.attacks.triggers.blended import Blended
+from bdray.exceptions import DataError
 from bdray.models.clip import PIXEL_MEAN, PIXEL_STD
 from bdray.objective import Batch
 from bdray.testing import tiny_scenes, tiny_tokenizer
 from bdray.text.eda import Eda
+from bdray.training.ahead import ahead
 from bdray.training.feed import Feed, augment_captions
 
 COUNT, BATCH_SIZE = 70, 16
@@ -82,6 +84,29 @@ def test_a_global_batch_does_not_depend_on_the_number_of_workers(feed: Feed, wor
         assert {len(part.samples) for part in shares} == {BATCH_SIZE // world_size}
         # Samples, poison and augmentations are those of the single worker, to the last bit.
         assert equal(joined(shares), joined([alone]))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_batches_made_ahead_are_the_same_ones(feed: Feed, processes: int) -> None:
+    ahead = replace(feed, loader_processes=processes)
+    before = torch.random.get_rng_state()
+    assert all(map(equal, feed.epoch(2, first=1), ahead.epoch(2, first=1)))
+    # Who makes batches is none of the training's business, and so draws nothing from its generator.
+    assert torch.equal(torch.random.get_rng_state(), before)
+    # An epoch may be left halfway.
+    next(ahead.epoch(3))
+
+
+def test_what_goes_wrong_in_another_process_is_said_as_if_it_were_here() -> None:
+    def make(job: int) -> int:
+        if job == 2:
+            raise DataError("b.jpg: could be read when the data set was prepared, and cannot now.")
+        return 10 * job
+
+    made = ahead(make, range(4), processes=2)
+    assert [next(made), next(made)] == [0, 10]
+    with pytest.raises(DataError, match=r"^b\.jpg: could be read .* cannot now\.$"):
+        next(made)
 
 
 def test_unequal_shares_are_refused(feed: Feed) -> None:
