@@ -7,8 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+
+from bdray import cli
 from bdray.config import did_you_mean
-from bdray.exceptions import BdrayError, ConfigError
+from bdray.exceptions import ConfigError
 from bdray.report import build
 
 EXAMPLES = """examples:
@@ -22,21 +25,19 @@ EXAMPLES = """examples:
 def main(words: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     arguments = _parse(words)
+    return cli.run(lambda console: _do(arguments, console))
+
+
+def _do(arguments: argparse.Namespace, console: Console) -> int:
     outputs = arguments.output or [Path(".bdray")]
-    try:
-        folders = _distinct([folder for word in arguments.studies for folder in _find(word, outputs)])
-        if arguments.to is not None and len(folders) < 2:
-            raise ConfigError(
-                f"--to {arguments.to}: is where a comparison goes, which needs two studies. Name another."
-            )
-        for folder in folders:
-            _show(folder)
-        if len(folders) > 1:
-            _compare(folders, arguments.to or _place(arguments.studies, outputs[0]))
-    except BdrayError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+    folders = _distinct([folder for word in arguments.studies for folder in _find(word, outputs)])
+    if arguments.to is not None and len(folders) < 2:
+        raise ConfigError(f"--to {arguments.to}: is where a comparison goes, which needs two studies. Name another.")
+    for folder in folders:
+        _show(folder, console)
+    if len(folders) > 1:
+        _compare(folders, arguments.to or _place(arguments.studies, outputs[0]), console)
+    return cli.GOOD
 
 
 def _parse(words: Sequence[str] | None) -> argparse.Namespace:
@@ -93,28 +94,22 @@ def _place(names: Sequence[str], output: Path) -> Path:
     return output / "comparisons" / "+".join(words)[:120]
 
 
-def _show(folder: Path) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False)
+def _show(folder: Path, console: Console) -> None:
     report = build(folder)
     console.print(report.summary.fit(console.width).to_rich())
-    console.print(report.finding, markup=False)
+    console.print(report.finding, markup=False, highlight=False)
     for path in report.files:
-        console.print(str(path), markup=False, soft_wrap=True)
+        console.print(str(path), markup=False, highlight=False, soft_wrap=True)
 
 
-def _compare(folders: list[Path], to: Path) -> None:
-    from rich.console import Console
-
+def _compare(folders: list[Path], to: Path, console: Console) -> None:
     from bdray.report import comparison
 
-    console = Console(highlight=False)
     compared = comparison.build(folders, to)
-    console.print(f"\n{compared.title}", style="bold", markup=False)
-    console.print(compared.finding, markup=False)
+    console.print(f"\n{compared.title}", style="bold", markup=False, highlight=False)
+    console.print(compared.finding, markup=False, highlight=False)
     for path in compared.files:
-        console.print(str(path), markup=False, soft_wrap=True)
+        console.print(str(path), markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

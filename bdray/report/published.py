@@ -25,6 +25,7 @@ METRICS = {
     "ASR": ("attack_success_rate_top1", 100),
     "embedding distance d=2(1-cos)": ("embedding_distance", 1),
     "poisons among the top 5000 (count)": ("detection_true_positives", 1),
+    "accuracy": ("linear_probe_clean_accuracy", 100),
 }
 """The papers' names of metrics (BA is CA under another name), ours, and what the printed number is divided by to
 become a fraction."""

@@ -70,6 +70,8 @@ class Summary:
     """What to keep in mind where there are few seeds."""
     is_search: bool = False
     """Whether the points have numbers and a standing."""
+    knobs_together: bool = False
+    """Whether a search's knobs share a column on a terminal."""
 
     @property
     def header(self) -> list[str]:
@@ -118,7 +120,11 @@ class Summary:
         for count in range(len(self.metrics), min(2, len(self.metrics)), -1):
             if (table := self._first(count)).width <= width:
                 return table
-        return self._first(2)
+        table = self._first(2)
+        if not self.is_search or table.width <= width:
+            return table
+        order = f"Knobs: {', '.join(axis.label for axis in self.axes)}."
+        return replace(table, knobs_together=True, caption=f"{order} {table.caption}")
 
     @property
     def width(self) -> int:
@@ -144,15 +150,17 @@ class Summary:
             show_edge=False,
             padding=(0, 1, 0, 0),
         )
-        for index, name in enumerate(self.header):
+        header, lines = self._with_knobs_together() if self.knobs_together else (self.header, self.lines())
+        for index, name in enumerate(header):
             is_key = index < self._keys
-            can_wrap = 0 < index <= len(self.axes) if self.is_search else is_key
-            heading = Text(name.replace(PUBLISHED, f"\n{PUBLISHED.strip()}"))
+            is_knob = self.is_search and 0 < index <= (1 if self.knobs_together else len(self.axes))
             table.add_column(
-                heading, justify="left" if is_key else "right", no_wrap=not can_wrap, vertical="bottom",
-                overflow="fold" if self.is_search else "ellipsis",
-            )  # fmt: skip
-        for row, line in zip(self.rows, self.lines(), strict=True):
+                Text(name.replace(PUBLISHED, f"\n{PUBLISHED.strip()}")),
+                justify="left" if is_key or (self.knobs_together and is_knob) else "right",
+                no_wrap=self.is_search if is_key else not is_knob,
+                vertical="bottom",
+            )
+        for row, line in zip(self.rows, lines, strict=True):
             table.add_row(
                 *map(Text, line), style="dim" if row.is_victim else None, end_section=row is self._last_victim
             )
@@ -185,6 +193,12 @@ class Summary:
             keys=self._keys,
             rule_after=sum(row.is_victim for row in self.rows),
         )
+
+    def _with_knobs_together(self) -> tuple[list[str], list[list[str]]]:
+        """Header and lines with one column for all knobs, in the order that the caption says."""
+        last, header = 1 + len(self.axes), self.header
+        lines = [[line[0], " · ".join(line[1:last]).strip(f" ·{DASH}"), *line[last:]] for line in self.lines()]
+        return [header[0], "knobs", *header[last:]], lines
 
     def _first(self, count: int) -> "Summary":
         left_out = [metric.label for metric in self.metrics[count:]]

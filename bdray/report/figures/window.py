@@ -38,7 +38,8 @@ def window(
             shown = [value for value in shown if low - reach[value] <= value <= high + reach[value]]
     bottom, top = min(shown), max(shown)
     lacking = max(LEAST * 10.0**-metric.digits - (top - bottom), 0.0)
-    bottom, top = bottom - lacking / 2, top + lacking / 2
+    below = min(lacking / 2, bottom) if bottom >= 0 else lacking / 2  # there are no rates below 0
+    bottom, top = bottom - below, top + lacking - below
     span = top - bottom
     for value in wished:
         if bottom - span <= value <= top + span:

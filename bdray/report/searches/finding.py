@@ -45,7 +45,8 @@ def _victims(found: Searched) -> str:
     if len(found.victims) != 1:
         return ""
     pairs = zip(found.objectives, found.victims[0], strict=True)
-    return f"Without a defense the victim stands at {list_words([f'{m.label} {m.say(value)}' for m, value in pairs])}."
+    values = [f"{metric.label} {metric.say(value)}" for metric, value in pairs if value.n]
+    return f"Without a defense the victim stands at {list_words(values)}." if values else ""
 
 
 def _front(found: Searched) -> str:

@@ -2,12 +2,14 @@ import math
 import random
 import re
 from collections.abc import Callable
+from io import StringIO
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.lines import Line2D
+from rich.console import Console
 
 from bdray.report import Report, build, figures, html
 from bdray.report.figures.attempts import BestSoFar, Growth
@@ -112,6 +114,26 @@ def test_a_terminal_shows_the_first_points_only(searches: Searches) -> None:
     assert "20 more points are in the report." in shown.caption
     # the number of a trial is whole even where there is little room
     assert shown.fit(60).rows == shown.rows
+
+
+def test_many_knobs_share_a_column_of_a_narrow_terminal(searches: Searches) -> None:
+    rows = [victim_row(), *(search_row(number, 0.01 * number, 0.9) for number in range(3))]
+    summary = summarize(load(searches(rows)))
+
+    def printed(width: int) -> str:
+        console = Console(width=width, file=StringIO())
+        console.print(summary.fit(width).to_rich())
+        text: str = console.file.getvalue()  # type: ignore[attr-defined]
+        return text
+
+    # With room each has a column, and without the caption says which is which.
+    assert "knobs" not in printed(200)
+    narrow = printed(80)
+    assert f"Knobs: {', '.join(axis.label for axis in summary.axes)}." in " ".join(narrow.split())
+    lines = [line.split() for line in narrow.splitlines()]
+    assert ["1", "0.125", "·", "0.0017", "·"] in [line[:5] for line in lines]
+    # A victim has none.
+    assert next(line for line in lines if line[:1] == ["victim"])[1] == "98.0"
 
 
 def test_what_was_stopped_early_ends_with_a_cross(searches: Searches) -> None:
