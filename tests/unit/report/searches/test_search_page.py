@@ -128,12 +128,11 @@ def test_many_knobs_share_a_column_of_a_narrow_terminal(searches: Searches) -> N
 
     # With room each has a column, and without the caption says which is which.
     assert "knobs" not in printed(200)
-    narrow = printed(80)
+    narrow = printed(60)
     assert f"Knobs: {', '.join(axis.label for axis in summary.axes)}." in " ".join(narrow.split())
-    lines = [line.split() for line in narrow.splitlines()]
-    assert ["1", "0.125", "·", "0.0017", "·"] in [line[:5] for line in lines]
+    assert re.search(r"0\.125 · 0\.0017 ·.*cosine · 1 ", " ".join(narrow.split()))
     # A victim has none.
-    assert next(line for line in lines if line[:1] == ["victim"])[1] == "98.0"
+    assert re.search(r"victim +98\.0", narrow)
 
 
 def test_what_was_stopped_early_ends_with_a_cross(searches: Searches) -> None:
