@@ -33,12 +33,12 @@ class Feed:
     images: Images
     """[N, 3, H, W]"""
     tokens: Tensor
-    """Of the (poisoned) captions, int64 [N, L]."""
+    """Of the (poisoned) captions, integers [N, L]."""
     batch_size: int
     """Samples per step over all workers."""
     seed: int
     augmented_tokens: Tensor | None = None
-    """Of the augmented captions, int64 [N, L]; None where no views are needed."""
+    """Of the augmented captions, integers [N, L]; None where no views are needed."""
     image_augmentation: Policy = "autoaugment"
     """Makes the second views of images."""
     poisoning: Poisoning | None = None
@@ -124,13 +124,15 @@ class Feed:
             images[self._on_device(raw.is_poisoned.nonzero().flatten())] = self._on_device(raw.triggered)
         batch = Batch(
             images=_prepared(images),
-            tokens=self._on_device(raw.tokens),
+            tokens=self._on_device(raw.tokens).long(),
             samples=self._on_device(raw.samples),
             is_poisoned=raw.is_poisoned,
         )
         if raw.augmented is not None and raw.augmented_tokens is not None:
             views = _prepared(self._on_device(raw.augmented).float() / 255)
-            batch = replace(batch, augmented_images=views, augmented_tokens=self._on_device(raw.augmented_tokens))
+            batch = replace(
+                batch, augmented_images=views, augmented_tokens=self._on_device(raw.augmented_tokens).long()
+            )
         if raw.sub_captions is None:
             return batch
         factual, counterfactual = map(self._on_device, raw.sub_captions)

@@ -91,11 +91,11 @@ class Session:
             shown, tokens = [], captions
         else:
             shown = poisoning.replace_captions(captions) if poisoning else list(captions)
-            tokens = self.tokenizer(shown)
+            tokens = self.tokenizer(shown).int()  # millions of captions are kept in half of the room
         augmented = None
         if objective.needs_views:
             assert text_augmentation is not None
-            augmented = self.tokenizer(augment_captions(shown, text_augmentation, self.seed))
+            augmented = self.tokenizer(augment_captions(shown, text_augmentation, self.seed)).int()
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         feed = Feed(
             images=images,
