@@ -1,11 +1,16 @@
 """How large an architecture is: parameters and floating-point operations, counted from its JSON.
 
-Counted rather than measured, because a plan must know both without building a model or importing torch.
+Counted rather than measured, because a plan must know both without building a model or importing torch. Only image
+towers of timm, whose JSON does not tell their layers, are built without memory and counted by torch.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bdray.models.clip import Model
 
 Description = Mapping[str, Any]
 
@@ -22,6 +27,26 @@ class ModelSize:
 
     def __add__(self, other: "ModelSize") -> "ModelSize":
         return ModelSize(self.parameters + other.parameters, self.flops + other.flops)
+
+
+def size_of(model: "Model") -> ModelSize:
+    """Count any model."""
+    return model_size(model.description()) or _counted_by_torch(model)
+
+
+@cache
+def _counted_by_torch(model: "Model") -> ModelSize:
+    """Pass the shapes of one pair through the model without its numbers: takes seconds, of which torch takes most."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    skeleton, image_size = model.skeleton(), model.description()["vision_cfg"]["image_size"]
+    context_length = model.description()["text_cfg"].get("context_length", 77)
+    image = torch.zeros(1, 3, image_size, image_size, device="meta")
+    text = torch.zeros(1, context_length, dtype=torch.long, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        skeleton.eval()(image, text)
+    return ModelSize(sum(parameter.numel() for parameter in skeleton.parameters()), counter.get_total_flops())
 
 
 def model_size(description: Description) -> ModelSize | None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from bdray.models.clip import Model
-from bdray.models.size import model_size
+from bdray.models.size import size_of
 
 TRAINING = 3
 """Passes forward that an image costs where the model learns from it, for one backward costs two."""
@@ -21,7 +21,7 @@ class Work:
     steps: int
     """Batches."""
     flops: float | None
-    """Floating-point operations of all passes; None for an architecture whose operations cannot be counted."""
+    """Floating-point operations of all passes; None in results of versions that could not count the architecture's."""
     parameters: int | None
     """Of the model."""
 
@@ -30,14 +30,14 @@ def work_of(
     model: Model, *, trained: int = 0, watched: int = 0, epochs: int = 0, batch_size: int | None = None
 ) -> Work:
     """The work of passing images through a model."""
-    size = model_size(model.description())
+    size = size_of(model)
     return Work(
         trained=trained,
         watched=watched,
         epochs=epochs,
         steps=-(-trained // batch_size) if batch_size else 0,
-        flops=float((TRAINING * trained + watched) * size.flops) if size else None,
-        parameters=size.parameters if size else None,
+        flops=float((TRAINING * trained + watched) * size.flops),
+        parameters=size.parameters,
     )
 
 

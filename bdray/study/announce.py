@@ -35,8 +35,6 @@ def say_plan(loaded: LoadedStudy, known: Plan, console: Console, *, with_price: 
     )
     if found and with_price:
         console.print(found.to_rich(), highlight=False)
-        if found.unknown:
-            console.print(f"Without {found.unknown} stages, for the operations of their model cannot be counted.")
         console.print(found.basis, style="dim", highlight=False)
 
 

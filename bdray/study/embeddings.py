@@ -28,8 +28,8 @@ class Embeddings:
     """The folder of results."""
     loaded: LoadedStudy
     store: Store
-    _found: dict[str, tuple[bool, Point, int]] = field(default_factory=dict)
-    """Whether it is a victim, point and seed by name of the copy."""
+    _found: dict[str, tuple[bool, Point, int, str]] = field(default_factory=dict)
+    """Whether it is a victim, point, seed and key of the model by name of the copy."""
 
     def add(self, trial: Trial, result: Result, *, is_victim: bool = False) -> None:
         """Note a finished trial or its victim; copy its file if there is none yet of a seed as low."""
@@ -42,7 +42,7 @@ class Embeddings:
         name = _name(point, is_victim=is_victim)
         if name in self._found and self._found[name][2] <= seed:
             return
-        self._found[name] = is_victim, point, seed
+        self._found[name] = is_victim, point, seed, result.job.key
         path = self.folder / FOLDER / name
         # Without a copy, the report says that it is missing; another seed's must not stand in for it.
         if not copy_file(self.store, evaluation, EMBEDDING, path):
@@ -51,10 +51,12 @@ class Embeddings:
     def listing(self) -> list[study_file.Embedding]:
         """Victims first, then the order of the axes, whatever became of the copies."""
         axes = self.loaded.study.axes
+        trials = {key for is_victim, _, _, key in self._found.values() if not is_victim}
         ordered = sorted(self._found.items(), key=lambda item: (not item[1][0], place(axes, item[1][1])))
         return [
             study_file.Embedding(label=self._label(point, is_victim=is_victim), seed=seed, file=f"{FOLDER}/{name}")
-            for name, (is_victim, point, seed) in ordered
+            for name, (is_victim, point, seed, key) in ordered
+            if not is_victim or key not in trials  # a victim that is itself a point of the study needs no second map
         ]
 
     def _label(self, point: Point, *, is_victim: bool) -> str:

@@ -1,6 +1,5 @@
 """The cost of stages on the device of a study, and what that is known from."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,14 +50,9 @@ class Estimate:
         return kind_of(stage.name, {**reads, "trigger": {"type": experiment.attack.trigger.type}})
 
     def seconds(self, stage: Stage) -> float:
-        """On an idle machine; NaN where the model's operations cannot be counted."""
+        """On an idle machine."""
         work = stage.work()
         return 0.0 if work is None else self.model.seconds(Configuration(self.kind(stage), work, self.num_workers))
-
-    def known_seconds(self, stage: Stage) -> float:
-        """The same with zero for what is not known."""
-        seconds = self.seconds(stage)
-        return 0.0 if math.isnan(seconds) else seconds
 
     def size(self, stage: Stage) -> float:
         """Bytes in the store."""

@@ -25,6 +25,8 @@ class Line:
     stages: int
     missing: int
     """To be computed; the rest is about these."""
+    batches: int
+    """That a model learns from; a step with two views of its samples has two."""
     images: int
     """That pass a model on the way."""
     hours: float
@@ -44,8 +46,6 @@ class Price:
     """On an idle machine."""
     trial_seconds: float
     """Mean of the last stages, which belong to one trial each; NaN without any."""
-    unknown: int
-    """Stages that are left out, for the operations of their model cannot be counted."""
     basis: str
     """What it is known from, and how well, in words."""
 
@@ -59,20 +59,22 @@ class Price:
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)
-        for name in ("kind", "stages", "to compute", "images", f"{self.unit} time", "storage"):
+        for name in ("kind", "stages", "to compute", "batches", "images", f"{self.unit} time", "storage"):
             table.add_column(name, justify="left" if name == "kind" else "right")
         lines = self.lines
         total = Line(
             "all",
             sum(line.stages for line in lines),
             sum(line.missing for line in lines),
+            sum(line.batches for line in lines),
             sum(line.images for line in lines),
             self.hours,
             math.fsum(line.size for line in lines),
         )
         for line in (*lines, total):
             time = show_time(3600 * line.hours)
-            cells = str(line.stages), str(line.missing), f"{line.images:,}", time, show_bytes(line.size)
+            counts = str(line.stages), str(line.missing), show_count(line.batches), show_count(line.images)
+            cells = *counts, time, show_bytes(line.size)
             table.add_row(line.kind, *cells, style="bold" if line is total else None)
         return table
 
@@ -93,7 +95,7 @@ def price(plan: Plan, launch: Launch, slots: int, store: Store) -> Price:
     for job in plan.jobs:
         for stage in parts[job.key]:
             lines.setdefault(estimate.kind(stage), []).append((stage, job.key in missing))
-    seconds = {key: math.fsum(estimate.known_seconds(stage) for stage in parts[key]) for key in missing}
+    seconds = {key: math.fsum(estimate.seconds(stage) for stage in parts[key]) for key in missing}
     last = missing - {need for job in plan.jobs for need in job.needs}
     rate = launch.num_workers * (launch.gpus_per_worker or launch.cpus_per_worker) / 3600
     return Price(
@@ -101,7 +103,6 @@ def price(plan: Plan, launch: Launch, slots: int, store: Store) -> Price:
         unit="GPU" if launch.gpus_per_worker else "CPU",
         wall_seconds=wall_seconds({job.key: job.needs for job in plan.missing}, seconds, slots),
         trial_seconds=math.fsum(seconds[key] for key in last) / len(last) if last else math.nan,
-        unknown=sum(math.isnan(estimate.seconds(stage)) for key in missing for stage in parts[key]),
         basis=estimate.basis,
     )
 
@@ -146,10 +147,16 @@ def _line(kind: str, stages: Sequence[tuple[Stage, bool]], estimate: Estimate, r
         kind=kind,
         stages=len(stages),
         missing=len(missing),
+        batches=sum(found.steps for found in work),
         images=sum(found.trained + found.watched for found in work),
-        hours=rate * math.fsum(map(estimate.known_seconds, missing)),
+        hours=rate * math.fsum(map(estimate.seconds, missing)),
         size=math.fsum(map(estimate.size, missing)),
     )
+
+
+def show_count(number: int) -> str:
+    """``23,200``, ``4,610 M``."""
+    return f"{number:,}" if number < 1e7 else f"{number / 1e6:,.0f} M"
 
 
 def show_time(seconds: float) -> str:

@@ -147,9 +147,8 @@ def load(
         if not any(field in fields for fields in parts.values()):
             hint = config.did_you_mean(field, set().union(*parts.values()))
             raise ConfigError(f"override {field!r}: no study, experiment or runtime has such a field. {hint}")
-    tree = config.merge(
-        tree, {key: value for key, value in above.items() if key in parts[Study] and key not in parts[Experiment]}
-    )
+    own = {key: value for key, value in above.items() if key in parts[Study] and key not in parts[Experiment]}
+    tree = config.merge(_under_base(folder, tree, base or own.get("base"), str(known[name])), own)
     if base is not None:
         tree["base"] = base
     study = config.build(Study, tree, str(known[name]))
@@ -191,6 +190,26 @@ def base_tree(folder: Path, name: str, source: str, above: tuple[str, ...] = ())
     if below is None:
         return tree
     return config.merge(base_tree(folder, str(below), str(known[name]), (*above, name)), tree, Experiment)
+
+
+def _under_base(folder: Path, tree: Tree, base: str | None, source: str) -> Tree:
+    """A study's fields as they are with its own base, or with another one.
+
+    Raises:
+        ConfigError: If it says how it differs for a base that is not there.
+    """
+    study = config.build(Study, tree, source)
+    bases = [path.relative_to(folder / "base").with_suffix("") for path in (folder / "base").rglob("*.yaml")]
+    known = {place.as_posix() for path in bases for place in (path, *path.parents)} - {"."}
+    for name, fields in study.for_base.items():
+        if name not in known:
+            raise ConfigError(
+                f"{source}: for_base.{name}: there is no such base, nor a folder of bases. "
+                f"{config.did_you_mean(name, known)}"
+            )
+        if f"{base or study.base}/".startswith(f"{name}/"):
+            tree = {**tree, **fields}
+    return tree
 
 
 def _fields(cls: Any) -> set[str]:

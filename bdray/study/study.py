@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bdray import config
 from bdray.config import Tree
@@ -66,6 +66,18 @@ class Study:
     """Where the setting departs from the paper's, in plain words."""
     notes: tuple[str, ...] = ()
     """What else a reader should know, such as what was tried, in plain words."""
+    for_base: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Fields that are other ones under another base, by its name or that of its folder: each is replaced as a whole, so
+    that nothing of a setting for small data is left at a paper's scale. Where several names fit, the later one wins."""
+
+    @field_validator("for_base")
+    @classmethod
+    def _replaces_what_a_base_may(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, fields in value.items():
+            for field in fields:
+                if field not in cls.__dataclass_fields__ or field in ("title", "base", "for_base"):
+                    raise ValueError(f"{name}: {field!r} is no field of a study that another base may replace")
+        return value
 
     @property
     def science(self) -> Tree:

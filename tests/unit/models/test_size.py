@@ -6,7 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bdray.models.clip import Model
-from bdray.models.size import model_size
+from bdray.models.size import model_size, size_of
 
 OWN = ("scenes-rn6", "scenes-rn8", "scenes-rn12", "scenes-rn", "scenes-rn24")
 
@@ -35,7 +35,17 @@ def test_wider_is_more() -> None:
     assert len(counted) == len(OWN)
 
 
-def test_other_image_towers_are_not_guessed() -> None:
+def test_towers_whose_json_does_not_tell_their_layers_are_not_guessed() -> None:
     description = Model().description()
     tower = {**description, "vision_cfg": {"timm_model_name": "convnext_tiny", "image_size": 32}}
     assert model_size(tower) is None
+
+
+def test_towers_of_timm_are_counted_by_torch() -> None:
+    # EVA-02 base by hand: 12 blocks of width 768 on 197 tokens, four projections, a SwiGLU of 2048, and attention.
+    tokens, width, hidden = 197, 768, 2048
+    block = 2 * tokens * (4 * width**2 + 3 * width * hidden) + 4 * tokens**2 * width
+    stem, head = 2 * 196 * 3 * 16**2 * width, 2 * width * 512
+    # Its text tower is that of ViT-B/32, without whose image tower nothing but this is left.
+    text = 12 * (2 * 77 * 12 * 512**2 + 4 * 77**2 * 512) + 2 * 512 * 512
+    assert size_of(Model(architecture="EVA02-B-16")).flops == 12 * block + stem + head + text

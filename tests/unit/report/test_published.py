@@ -6,7 +6,7 @@ import pytest
 from bdray.config import build
 from bdray.exceptions import ConfigError
 from bdray.report.picks import AxisMatch, Pick
-from bdray.report.published import PublishedPoint, published_points
+from bdray.report.published import METRICS, PublishedPoint, published_points
 from bdray.report.study import Axis, Point
 
 ASR, CA = "attack_success_rate_top1", "clean_accuracy_top1"
@@ -136,7 +136,7 @@ def test_titles() -> None:
         ({"axis": None, "at": "FT"}, "at: 'FT' is no value of the axis defense.in_modal_weight"),
         (
             {"paper": "CleanerCLIP", "table": "Table2", "attack": "BadNet", "axis": None, "at": 0},
-            "has only accuracy, which bdray does not measure",
+            "has several accuracy for 0. Set `setting` to one of: linear probe on CIFAR10, ",
         ),
     ],
 )
@@ -145,6 +145,20 @@ def test_wrong_pick_says_what_is_known(change: dict[str, str], message: str) -> 
     # one clear error with the nearest known name
     with pytest.raises(ConfigError, match=message):
         published_points([build(Pick, fields, "study.yaml")], [LAMBDA])
+
+
+def test_a_metric_that_nobody_measures_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As a newly printed one would be, for all that are in the file so far are measured.
+    monkeypatch.delitem(METRICS, "accuracy")
+    probes = Pick(paper="CleanerCLIP", table="Table2", defense="FT", at=0)
+    with pytest.raises(ConfigError, match="has only accuracy, which bdray does not measure"):
+        published_points([probes], [LAMBDA])
+
+
+def test_probes_stand_beside_probes() -> None:
+    pick = Pick(paper="CleanerCLIP", table="Table2", defense="FT", setting="linear probe on ImageNet1K", at=0)
+    [found] = published_points([pick], [LAMBDA])
+    assert (found.metric, found.value) == ("linear_probe_clean_accuracy", 0.6058)
 
 
 SAME = {"column": "attack"}

@@ -85,3 +85,20 @@ def test_a_study_that_asks_for_none_has_none(grid: LoadedStudy, store: Store, fi
     finish(plain, {LAMBDA: 1}, 0, "unasked")
     assert listed(plain) == []
     assert "embeddings" not in [path.name for path in plain.files]
+
+
+def test_a_victim_that_is_a_point_has_one_map(workplace: Path, store: Store, finish: Add) -> None:
+    (workplace / "studies" / "some" / "defenses.yaml").write_text(
+        "title: Defenses\nbase: tiny\n"
+        "experiment:\n"
+        "  evaluation: {metrics: [{type: clean_accuracy}, {type: attack_success_rate}, {type: embedding_map}]}\n"
+        "axes: {defense: {variants: {none: {defense: null}, FT: {defense: {type: finetune}}}}}\n",
+        encoding="utf-8",
+    )
+    loaded = load("some/defenses")
+    folder = ResultsFolder(results_folder(loaded), loaded, store, planned_trials=2)
+    finish(folder, {"defense": "FT"}, 0, "victim", victim=True)
+    # As long as its point has not ended, the victim stands for itself.
+    assert [item["label"] for item in listed(folder)] == ["victim"]
+    finish(folder, {"defense": "none"}, 0, "victim")
+    assert [item["label"] for item in listed(folder)] == ["none"]

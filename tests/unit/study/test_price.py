@@ -13,7 +13,7 @@ from bdray.study.__main__ import main
 from bdray.study.cost import first_guess
 from bdray.study.estimate import estimate_for, measured_runs
 from bdray.study.plan import Plan
-from bdray.study.price import price, show_bytes, show_time, wall_seconds
+from bdray.study.price import price, show_bytes, show_count, show_time, wall_seconds
 from bdray.study.runner import known_plan
 from bdray.study.runtime import Launch
 from bdray.study.spec import LoadedStudy
@@ -48,6 +48,9 @@ def test_a_study_is_priced_by_its_kinds(grid: LoadedStudy, store: Store) -> None
     stages = {line.kind: (line.stages, line.missing) for line in found.lines}
     # One base, two victims and four defenses; each of the six attacked models is evaluated, and the base once.
     assert stages == {"pretrain": (1, 1), "victim": (2, 2), "defend cleanclip": (4, 4), "evaluate": (7, 7)}
+    batches = {line.kind: line.batches for line in found.lines}
+    # Batches of 32: one epoch of 64 pairs, and three of two views where λ₂ is 1, of one where it is 0.
+    assert batches == {"pretrain": 2, "victim": 4, "defend cleanclip": 36, "evaluate": 0}
     images = {line.kind: line.images for line in found.lines}
     # Each victim learns from 64 pairs, and 16 images are watched with and without the trigger.
     assert images["victim"] == 2 * (64 + 32)
@@ -117,7 +120,7 @@ def test_slots_wait_for_inputs() -> None:
 def test_dry_run_prints_the_price(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["some/grid", "--dry-run"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "kind stages to compute images CPU time storage" in shown
+    assert "kind stages to compute batches images CPU time storage" in shown
     assert "defend cleanclip 4 4" in shown
     assert "first guess" in shown
     assert main(["some/search", "--dry-run"]) == 0
@@ -129,4 +132,5 @@ def test_dry_run_prints_the_price(workplace: Path, capsys: pytest.CaptureFixture
 
 def test_units() -> None:
     assert [show_time(seconds) for seconds in (44.6, 600, 7200, 3.6e6)] == ["45 s", "10 min", "2.0 h", "1,000.0 h"]
+    assert [show_count(number) for number in (0, 23_200, 4_609_536_000)] == ["0", "23,200", "4,610 M"]
     assert [show_bytes(size) for size in (0, 1500, 6e6, 2.5e12)] == ["0 B", "1.5 KB", "6.0 MB", "2.5 TB"]
