@@ -3,7 +3,7 @@
 Usage: python scripts/update_readme.py .bdray [--live FILE]
 
 It takes the output folder of ``python -m bdray.study`` with some of ``ablations/lambda2``, ``attacks/overview``,
-``ubt/main`` and ``cleanerclip/equal_budget`` in it and, if the live table is to be shown too, a text capture of it
+``search/ubt``, ``ubt/main`` and ``cleanerclip/equal_budget`` in it and, if the live table is to be shown too, a text capture of it
 (``tmux capture-pane -p``).
 """
 
@@ -23,6 +23,7 @@ from bdray.report.tables import Summary
 ROOT = Path(__file__).parents[1]
 STUDY = "ablations/lambda2"
 ATTACKS = "attacks/overview"
+SEARCH = "search/ubt"
 DEFENSES = {"unlearning": "ubt/main", "budget": "cleanerclip/equal_budget"}
 """Studies of attacks by defenses, by the block that shows them."""
 SPEED = {
@@ -49,6 +50,9 @@ def main() -> None:
         report = build(options.output / "studies" / ATTACKS)
         shutil.copy(report.page.with_name("examples.png"), ROOT / "docs" / "attacks.png")
         blocks["attacks"] = markdown(report.summary)
+    if (options.output / "studies" / SEARCH).is_dir():
+        report = build(options.output / "studies" / SEARCH)
+        shutil.copy(report.page.with_name("figure.png"), ROOT / "docs" / "search.png")
     for block, name in DEFENSES.items():
         if (options.output / "studies" / name).is_dir():
             blocks[block] = crossed(load(options.output / "studies" / name))
