@@ -25,6 +25,15 @@ class StoreError(BdrayError):
     """The store cannot be read or written, or an entry of it is damaged."""
 
 
+class LostResultError(StoreError):
+    """A finished stage's file is damaged or gone. Its result counts as missing now, and is computed anew."""
+
+    def __init__(self, message: str, key: str = "") -> None:
+        """Remember the stage's key."""
+        super().__init__(message)
+        self.key = key
+
+
 class TrackingError(BdrayError):
     """The MLflow server or database cannot be used."""
 

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from bdray import config
+from bdray import cli, config
 from bdray.audit.known import chosen
 from bdray.audit.page import percent, ranked, render
 from bdray.audit.result import Audit
 from bdray.audit.verdict import headline, judge, summary
+from bdray.cli import plain
 from bdray.data.base import Split
-from bdray.exceptions import BdrayError, ConfigError, DataError
+from bdray.exceptions import ConfigError, DataError
 from bdray.pipeline.provenance import provenance
 
 if TYPE_CHECKING:
@@ -37,25 +37,20 @@ mine.yaml maps names to triggers, with the file of what a learned one learned:
 
 The exit status is 0 if nothing stands out, 1 if something does, and 2 if the model or data cannot be read.
 """
-NOTHING, FOUND, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 STYLES = {"stands out": "bold red", "unclear": "yellow", "as the reference": "dim", "nothing found": "dim"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parse(arguments)
-    console, complaints = Console(), Console(stderr=True)
-    try:
-        audit = _audit(options, console)
-        folder = _write(audit, options.output)
-        _say(audit, folder, console)
-        return FOUND if audit.that("stands out") else NOTHING
-    except BdrayError as error:
-        complaints.print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        complaints.print("\nInterrupted.")
-        return INTERRUPTED
+    return cli.run(lambda console: _do(options, console))
+
+
+def _do(options: argparse.Namespace, console: Console) -> int:
+    audit = _audit(options, console)
+    folder = _write(audit, options.output)
+    _say(audit, folder, console)
+    return cli.FOUND if audit.that("stands out") else cli.GOOD
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -183,30 +178,25 @@ def _say(audit: Audit, folder: Path, console: Console) -> None:
     columns += [*([f"ASR {audit.target}"] if audit.target else []), "clear", "verdict"]
     table = Table(box=None, pad_edge=False)
     for column in columns:
-        table.add_column(_plain(column), no_wrap=True)
+        table.add_column(plain(column), no_wrap=True)
     for finding in ranked(audit):
         sink = finding.sinks[0]
         shares = [sink.triggered, sink.clean, *([sink.reference] if sink.reference else [])]
         shares += [finding.target] if finding.target else []
         numbers = [f"{percent(share.rate)}%" for share in shares]
         cells = [finding.name, sink.answer, *numbers, f"{finding.sureness:.2f}"]
-        table.add_row(*map(_plain, cells), f"[{STYLES[finding.verdict]}]{finding.verdict}[/]")
+        table.add_row(*map(plain, cells), f"[{STYLES[finding.verdict]}]{finding.verdict}[/]")
     console.print(table)
     console.print(f"clean accuracy {percent(audit.clean_accuracy.rate)}%", highlight=False)
     if audit.outliers:
         found = audit.outliers
         line = f"pairs of {found.split}: {found.num_low} much less alike than most, {found.num_high} much more"
         console.print(line, highlight=False)
-    console.print(f"\n[bold]{_plain(headline(audit))}[/]", highlight=False)
+    console.print(f"\n[bold]{plain(headline(audit))}[/]", highlight=False)
     for line in summary(audit):
-        console.print(f"- {_plain(line)}", highlight=False)
+        console.print(f"- {plain(line)}", highlight=False)
     for name in ("audit.html", "audit.json"):
-        console.print(_plain(str(folder / name)), highlight=False, soft_wrap=True)
-
-
-def _plain(text: str) -> str:
-    """Text that may be a stranger's, as plain characters."""
-    return escape("".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text))
+        console.print(plain(str(folder / name)), highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from bdray import config
+from bdray import cli, config
 from bdray.data.description import describe, has_failed
 from bdray.data.grid import draw_grid
 from bdray.data.inspection import Inspection, inspect
 from bdray.data.named import Named, data_of, from_data, from_place
-from bdray.exceptions import BdrayError, ConfigError
+from bdray.exceptions import ConfigError
 
 EXAMPLES = """SOURCE is a table (.csv, .tsv), shards (.tar, with * or {00000..00331}), a file of COCO captions (.json),
 a folder of shards or of class folders; or a base or study, whose data are looked at as it would draw them.
@@ -30,26 +30,18 @@ examples:
 Paths are relative to the folder or URL in BDRAY_DATA. The exit status is 0 if the data are good, 1 if more samples are
 bad than max_bad_share allows, if a shard is damaged or if there are too few, and 2 if they cannot be read.
 """
-GOOD, BAD_DATA, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parse(arguments)
-    console, complaints = Console(), Console(stderr=True)
-    try:
-        with tempfile.TemporaryDirectory() as cache:
-            named = _named(options.source, options.fields, Path(cache))
-            status = GOOD
-            for one in named:
-                status = max(status, _check(one, options, console, several=len(named) > 1))
-            return status
-    except BdrayError as error:
-        complaints.print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        complaints.print("\nInterrupted.")
-        return INTERRUPTED
+    return cli.run(lambda console: _check_all(options, console))
+
+
+def _check_all(options: argparse.Namespace, console: Console) -> int:
+    with tempfile.TemporaryDirectory() as cache:
+        named = _named(options.source, options.fields, Path(cache))
+        return max(_check(one, options, console, several=len(named) > 1) for one in named)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -114,7 +106,7 @@ def _check(named: Named, options: argparse.Namespace, console: Console, *, sever
         )
     console.print(describe(named, found))
     _draw(found, options.output / (named.name.replace("data.", "").replace(", ", "-") if several else ""), console)
-    return BAD_DATA if has_failed(named, found) else GOOD
+    return cli.FOUND if has_failed(named, found) else cli.GOOD
 
 
 def _draw(found: Inspection, folder: Path, console: Console) -> None:

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
 
-from bdray import config, export
-from bdray.exceptions import BdrayError, ConfigError
+from bdray import cli, config, export
+from bdray.exceptions import ConfigError
 from bdray.export.folder import CAPTIONS, IMAGES, INDEX
 from bdray.pipeline.experiment import Experiment
 from bdray.study.runtime import Runtime
@@ -36,22 +35,12 @@ EXAMPLES = """examples:
   python -m bdray.export --from poisoned/index.json again               the same, from nothing but the index
   python -m bdray.export --verify poisoned
 """
-BAD_INPUT, INTERRUPTED = 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parse(arguments)
-    console, complaints = Console(), Console(stderr=True)
-    try:
-        _run(options, console)
-        return 0
-    except BdrayError as error:
-        complaints.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        complaints.print("\nInterrupted. Run the same command again: it goes on where it was.")
-        return INTERRUPTED
+    return cli.run(lambda console: _run(options, console), "Run the same command again: it goes on where it was.")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -87,7 +76,7 @@ def _check_shape(parser: argparse.ArgumentParser, options: argparse.Namespace) -
         parser.error("--only-poisoned has no effect here, for an index says what was left out")
 
 
-def _run(options: argparse.Namespace, console: Console) -> None:
+def _run(options: argparse.Namespace, console: Console) -> int:
     started = time.monotonic()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("images", total=None)
@@ -108,6 +97,7 @@ def _run(options: argparse.Namespace, console: Console) -> None:
             index = export.write(experiment, folder, context, only_poisoned=options.only_poisoned, progress=progress)
     _say(index, folder, note, console)
     console.print(f"[dim]{time.monotonic() - started:.0f} s[/]", highlight=False)
+    return cli.GOOD
 
 
 def _experiment(base: str, overrides: Sequence[str]) -> Experiment:
@@ -145,12 +135,7 @@ def _say(index: "Index", folder: Path, note: str, console: Console) -> None:
     lines = [f"{pairs}: {index.trigger.get('type')}, seed {index.seed}"]
     lines += [f"{Path(name).stem:>8}  {folder / name}" for name in (IMAGES, CAPTIONS, INDEX)]
     for line in (*lines, *([note] if note else [])):
-        console.print(_escape(line), highlight=False, soft_wrap=True)
-
-
-def _escape(text: str) -> str:
-    """Text that may be a stranger's, as plain characters."""
-    return escape("".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text))
+        console.print(cli.plain(line), highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("bdray", "torch", "torchvision", "open_clip_torch", "ray", "optuna", "mlflow", "numpy")
+COMMIT = "bdray-commit.txt"
+"""File beside the package that says it where a job has the code, but not its history."""
 
 
 @cache
@@ -20,6 +22,8 @@ def provenance() -> dict[str, Any]:
 def commit() -> str | None:
     """Git commit of the code, with ``+changes`` if the working tree differs; None outside of a checkout."""
     root = Path(__file__).parents[2]
+    if (root / COMMIT).is_file():
+        return (root / COMMIT).read_text(encoding="utf-8")
     try:
         found = subprocess.run(
             ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+changes"],

@@ -1,26 +1,33 @@
 """Where stage results live: a folder for each key, complete if and only if its manifest is there."""
 
-import hashlib
 import json
-import os
+import platform
+import time
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pyarrow.fs
-
-from bdray.exceptions import StoreError
+from bdray import config
+from bdray.exceptions import LostResultError, StoreError
+from bdray.pipeline.place import Place, local_sha256
 
 Manifest = dict[str, Any]
 MANIFEST = "manifest.json"
+SEAL = "seal"
+"""Field of a manifest: hash of all the others. Results of older versions have none."""
+DAMAGED, UNFINISHED = "damaged", "unfinished"
+"""Folders of what was set aside, and of the state of stages that are not finished."""
+NOTE = "note.json"
 
 
 class Store:
     """Results of stages by key, in a local folder or under any URI that pyarrow reads (``s3://bucket/path``).
 
     The manifest is written last, and files are only ever added under names that carry their hash, so two writers of one
-    key are harmless, also where a GPU gives each of them other last bits, and a reader never sees half a result.
+    key are harmless, also where a GPU gives each of them other last bits: the first manifest stays, and a reader never
+    sees half a result. Everything is checked when it is read. What is damaged is set aside and counts as missing.
     """
 
     def __init__(self, uri: str, cache: Path) -> None:
@@ -34,21 +41,9 @@ class Store:
             StoreError: If the URI is not understood.
         """
         self.uri = uri
+        self.place = Place(uri)
+        """The files, for whoever looks after the store as a whole."""
         self._cache = cache
-        is_local = "://" not in uri or uri.startswith("file://")
-        self._local = Path(uri.removeprefix("file://")).expanduser().absolute() if is_local else None
-        try:
-            if self._local is not None:
-                base: pyarrow.fs.FileSystem = pyarrow.fs.LocalFileSystem()
-                root = str(self._local)
-            else:
-                base, root = pyarrow.fs.FileSystem.from_uri(uri)
-        except (ValueError, OSError) as error:
-            raise StoreError(
-                f"store {uri!r}: is not a place that can be opened ({_one_line(error)}). Give a folder or a URI "
-                "such as s3://bucket/path."
-            ) from error
-        self._fs = pyarrow.fs.SubTreeFileSystem(root, base)
 
     def check_writable(self) -> None:
         """Write and remove a small file.
@@ -56,44 +51,43 @@ class Store:
         Raises:
             StoreError: If that does not work.
         """
-        probe = f"probe-{uuid.uuid4().hex}"
-        try:
-            if self._local is not None:
-                self._local.mkdir(parents=True, exist_ok=True)
-            with self._fs.open_output_stream(probe) as file:
-                file.write(b"bdray")
-            self._fs.delete_file(probe)
-        except OSError as error:
-            raise StoreError(
-                f"store {self.uri!r}: cannot be written ({_one_line(error)}). Give a place you may write with --store."
-            ) from error
+        self.place.check_writable()
 
     def find(self, stage: str, key: str) -> Manifest | None:
+        """The manifest of a finished stage; None if there is none, or a damaged one, which a new result replaces.
+
+        Raises:
+            StoreError: If the store does not answer.
+        """
+        try:
+            return self.manifest(stage, key)
+        except ValueError:
+            return None
+
+    def manifest(self, stage: str, key: str) -> Manifest | None:
         """The manifest of a finished stage, or None.
 
         Raises:
-            StoreError: If there is a manifest that cannot be read.
+            ValueError: If it is damaged; says how.
+            StoreError: If the store does not answer.
         """
-        path = f"{_folder(stage, key)}/{MANIFEST}"
         try:
-            with self._fs.open_input_stream(path) as file:
-                manifest: Manifest = json.loads(file.read())
-                return manifest
+            content = self.place.read(f"{_folder(stage, key)}/{MANIFEST}")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                f"store {self.uri!r}: {path} cannot be read ({_one_line(error)}). Give another store, or remove that "
-                "folder to compute it again."
-            ) from error
+        found = json.loads(content)
+        if not isinstance(found, dict) or (found.get("stage"), found.get("key")) != (stage, key):
+            raise ValueError(f"is not the manifest of {stage} {key}")
+        if SEAL in found and found[SEAL] != _seal(found):
+            raise ValueError("its hash is not the one it was written with")
+        return found
 
     def manifests(self, stage: str, limit: int) -> Iterator[Manifest]:
         """Manifests of finished stages of one kind: so many at most, always the same ones of the same results.
 
         What cannot be read is passed over, for it is nobody's input here.
         """
-        folders = self._fs.get_file_info(pyarrow.fs.FileSelector(stage, allow_not_found=True))
-        for key in sorted(folder.base_name for folder in folders)[:limit]:
+        for key in self.place.names(stage)[:limit]:
             try:
                 manifest = self.find(stage, key)
             except StoreError:
@@ -105,79 +99,112 @@ class Store:
         """A local path of one file of a finished stage, checked against the hash in its manifest.
 
         Raises:
-            StoreError: If the stage is not finished, or the file is missing or damaged.
+            LostResultError: If the stage is not finished, or the file is missing or damaged; then its result was set
+                aside.
+            StoreError: If the store does not answer.
         """
         manifest = self.find(stage, key)
         if manifest is None or name not in manifest["files"]:
-            raise StoreError(f"store {self.uri!r}: {stage} {key} has no file {name}.")
+            raise LostResultError(f"store {self.uri!r}: {stage} {key} has no file {name}.", key)
         expected = manifest["files"][name]["sha256"]
-        source = f"{_folder(stage, key)}/{_stored_name(name, expected)}"
-        path = self._local / source if self._local is not None else self._cache / "store" / source
-        try:
-            if self._local is None and not path.exists():
-                self._copy(source, path)
-            is_intact = _sha256(path) == expected
-            if not is_intact and self._local is None:  # the copy may be damaged where the store is not
-                self._copy(source, path)
-                is_intact = _sha256(path) == expected
-        except OSError as error:
-            raise StoreError(f"store {self.uri!r}: {source} cannot be read ({_one_line(error)}).") from error
-        if not is_intact:
-            raise StoreError(
-                f"store {self.uri!r}: {source} is damaged: its hash is not the manifest's. Remove its folder to "
-                "compute it again."
-            )
-        return path
+        source = stored_path(stage, key, name, expected)
+        found = ""
+        for _ in range(2):  # twice, for a copy may be damaged where the store is not, and a reading may fail
+            with suppress(FileNotFoundError):
+                path = self._bring(source)
+                found = self._hash(path)
+                if found == expected:
+                    return path
+                if self.place.folder is None:
+                    path.unlink(missing_ok=True)
+        reason = "its hash is not the manifest's" if found else "it is gone"
+        self.set_aside(stage, key, source, reason)
+        raise LostResultError(
+            f"store {self.uri!r}: {source} is damaged: {reason}. It was set aside; run the study again to compute it "
+            "anew.",
+            key,
+        )
 
     def save(self, stage: str, key: str, manifest: Manifest, files: Mapping[str, Path]) -> Manifest:
-        """Add a finished stage: its files first, its manifest last. Returns the manifest with the files' hashes."""
-        folder = _folder(stage, key)
-        hashes = {name: _sha256(path) for name, path in files.items()}
+        """Add a finished stage: its files first, its manifest last.
+
+        Returns:
+            The manifest that the store has now, with the files' hashes: this one, or that of another writer who was
+            first.
+        """
+        hashes = {name: local_sha256(path) for name, path in files.items()}
         entries = {name: {"sha256": hashes[name], "bytes": path.stat().st_size} for name, path in files.items()}
         manifest = {**manifest, "stage": stage, "key": key, "files": entries}
-        try:
-            self._fs.create_dir(folder, recursive=True)
-            for name, path in files.items():
-                self._put(path.read_bytes(), f"{folder}/{_stored_name(name, hashes[name])}")
-            self._put(json.dumps(manifest, indent=1, allow_nan=False).encode(), f"{folder}/{MANIFEST}")
-        except OSError as error:
-            raise StoreError(f"store {self.uri!r}: {folder} cannot be written ({_one_line(error)}).") from error
+        # As it will be read back, so that the seal is of what the file says.
+        manifest = json.loads(json.dumps(manifest, allow_nan=False))
+        manifest[SEAL] = _seal(manifest)
+        for name, path in files.items():
+            self.place.upload(path, stored_path(stage, key, name, hashes[name]))
+        target = f"{_folder(stage, key)}/{MANIFEST}"
+        while not self.place.claim(target, json.dumps(manifest, indent=1).encode()):
+            try:
+                first = self.manifest(stage, key)
+            except ValueError as error:
+                self.set_aside(stage, key, target, str(error))
+                continue
+            if first is not None:
+                return first
         return manifest
+
+    def set_aside(self, stage: str, key: str, path: str, reason: str) -> None:
+        """Move a damaged file out of the way, manifest first, and note why: from now on the stage is not finished."""
+        folder = f"{DAMAGED}/{stage}-{key}-{uuid.uuid4().hex[:8]}"
+        for source in dict.fromkeys((f"{_folder(stage, key)}/{MANIFEST}", path)):
+            with suppress(FileNotFoundError):  # somebody else has seen it, too
+                self.place.move(source, f"{folder}/{source.rpartition('/')[2]}")
+        note = {"stage": stage, "key": key, "path": path, "reason": reason, "time": time.time(), "by": platform.node()}
+        self.place.claim(f"{folder}/{NOTE}", json.dumps(note).encode())
+
+    def damaged(self) -> dict[str, str]:
+        """What was set aside, and why, by its folder."""
+        found = {}
+        for name in self.place.names(DAMAGED):
+            with suppress(FileNotFoundError, ValueError):
+                note = json.loads(self.place.read(f"{DAMAGED}/{name}/{NOTE}"))
+                found[name] = f"{note['path']}: {note['reason']}"
+        return found
 
     def workspace(self, stage: str, key: str) -> Path:
         """Local folder for the state of an unfinished stage; survives the process, not the stage's end."""
-        return (self._local or self._cache) / "unfinished" / f"{stage}-{key}"
+        return self.workspaces / f"{stage}-{key}"
 
-    def _copy(self, source: str, path: Path) -> None:
-        """Bring a file of a remote store here, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-        pyarrow.fs.copy_files(source, str(partial), self._fs, pyarrow.fs.LocalFileSystem())
-        os.replace(partial, path)
+    @property
+    def workspaces(self) -> Path:
+        """Local folder of all these."""
+        return (self.place.folder or self._cache) / UNFINISHED
 
-    def _put(self, content: bytes, path: str) -> None:
-        """Write a file so that it appears whole or not at all."""
-        partial = f"{path}.{uuid.uuid4().hex}" if self._local is not None else path  # object stores are atomic
-        with self._fs.open_output_stream(partial) as file:
-            file.write(content)
-        if partial != path:
-            self._fs.move(partial, path)
+    def _bring(self, source: str) -> Path:
+        """The local path of a file, which is copied if the store is remote and it is not here yet."""
+        if self.place.folder is not None:
+            return self.place.folder / source
+        path = self._cache / "store" / source
+        if not path.exists():
+            self.place.download(source, path)
+        return path
+
+    def _hash(self, path: Path) -> str:
+        try:
+            return local_sha256(path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StoreError(f"store {self.uri!r}: {path} cannot be read ({error.strerror}).") from error
+
+
+def stored_path(stage: str, key: str, name: str, sha256: str) -> str:
+    """``model.safetensors`` of a stage as ``defend/0123456789abcdef/model-1f89bac7.safetensors``."""
+    path = Path(name)
+    return f"{_folder(stage, key)}/{path.stem}-{sha256[:8]}{path.suffix}"
 
 
 def _folder(stage: str, key: str) -> str:
     return f"{stage}/{key}"
 
 
-def _stored_name(name: str, sha256: str) -> str:
-    """``model.safetensors`` as ``model-1f89bac7.safetensors``."""
-    path = Path(name)
-    return f"{path.stem}-{sha256[:8]}{path.suffix}"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+def _seal(manifest: Manifest) -> str:
+    return config.fingerprint({name: value for name, value in manifest.items() if name != SEAL})

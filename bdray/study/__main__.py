@@ -13,8 +13,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bdray import config
-from bdray.exceptions import BdrayError
+from bdray import cli, config
+from bdray.exceptions import ConfigError
+from bdray.study.runtime import is_job_server
 from bdray.study.spec import LoadedStudy, load, names, studies_folder
 
 EXAMPLES = """examples:
@@ -23,33 +24,37 @@ EXAMPLES = """examples:
   python -m bdray.study ablations/lambda2 --dry-run
   python -m bdray.study ablations/lambda2 --base scenes_badnet
   python -m bdray.study ablations/lambda2 defense.recipe.epochs=10 'seeds=[0]'
+  python -m bdray.study ablations/lambda2 --address http://ray-head:8265 --store s3://bucket/bdray \\
+      --tracking-uri http://mlflow:5000
 """
-BAD_INPUT, INTERRUPTED = 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parse(arguments)
-    console, complaints = Console(), Console(stderr=True)
-    try:
-        if options.list or options.name is None:
-            console.print(_listing(), highlight=False)
-            return 0
-        given = {
-            "output": options.output,
-            "store": options.store,
-            "tracking_uri": options.tracking_uri,
-            "address": options.address,
-        }
-        runtime = {name: value for name, value in given.items() if value is not None}
-        loaded = load(options.name, options.overrides, base=options.base, runtime=runtime)
-        return _dry_run(loaded, console) if options.dry_run else _run(loaded, console)
-    except BdrayError as error:
-        complaints.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        complaints.print("\nInterrupted. Run the same command again: it goes on from the last finished epochs.")
-        return INTERRUPTED
+    again = "Run the same command again: it goes on from the last finished epochs."
+    return cli.run(lambda console: _do(options, console), again)
+
+
+def _do(options: argparse.Namespace, console: Console) -> int:
+    if options.attach is not None:
+        return _attach(options, console)
+    if options.list or options.name is None:
+        console.print(_listing(), highlight=False)
+        return cli.GOOD
+    given = {
+        "output": options.output,
+        "store": options.store,
+        "tracking_uri": options.tracking_uri,
+        "address": options.address,
+    }
+    runtime = {name: value for name, value in given.items() if value is not None}
+    loaded = load(options.name, options.overrides, base=options.base, runtime=runtime)
+    if options.dry_run:
+        return _dry_run(loaded, console)
+    if is_job_server(loaded.runtime.address):
+        return _submit(loaded, options, console)
+    return _run(loaded, console)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -68,8 +73,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="check everything and print the plan; compute nothing")
     parser.add_argument("--base", metavar="NAME", help="another base experiment, from studies/base")
     parser.add_argument(
-        "--address", metavar="ADDRESS", help="Ray cluster; without it a local Ray is started and stopped"
+        "--address",
+        metavar="ADDRESS",
+        help="Ray cluster to join (auto, HOST:PORT), or job server to send the study to (http://HOST:8265); without it "
+        "a local Ray is started and stopped",
     )
+    parser.add_argument("--attach", metavar="JOB", help="return to a job of the job server at --address")
     parser.add_argument("--store", metavar="URI", help="folder or URI of stage results (default: OUTPUT/store)")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server or database (default: SQLite in OUTPUT)")
     parser.add_argument("--output", metavar="DIR", help="folder of everything else (default: .bdray)")
@@ -83,6 +92,20 @@ def _listing() -> Table:
         tree = config.read_yaml(path)
         table.add_row(f"[bold]{name}[/]", str(tree.get("title", "")), f"[dim]{tree.get('source', '')}[/]")
     return table
+
+
+def _attach(options: argparse.Namespace, console: Console) -> int:
+    if options.name is not None or not is_job_server(options.address):
+        raise ConfigError("--attach JOB: takes no study, and --address http://HOST:8265 of the job server.")
+    from bdray.study.submit import attach
+
+    return attach(options.address, options.attach, console)
+
+
+def _submit(loaded: LoadedStudy, options: argparse.Namespace, console: Console) -> int:
+    from bdray.study.submit import submit
+
+    return submit(loaded, options.overrides, options.base, console)
 
 
 def _dry_run(loaded: LoadedStudy, console: Console) -> int:
@@ -123,6 +146,8 @@ def _run(loaded: LoadedStudy, console: Console) -> int:
             console.print(f"{title:>8}  {text}", highlight=False, soft_wrap=True, markup=False)
     if outcome.limit:
         console.print(f"stopped: {outcome.limit}", highlight=False)
+    for why in outcome.damaged:
+        console.print(f"[yellow]damaged in the store, set aside and computed anew:[/] {cli.plain(why)}", soft_wrap=True)
     if outcome.pending:
         console.print(f"[yellow]{outcome.pending} records wait for the MLflow server; the next run sends them.[/]")
     if outcome.failures:
@@ -138,13 +163,9 @@ def _short(path: Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
-
-
 if __name__ == "__main__":
     status = main()
-    if status == INTERRUPTED:  # Ray that was interrupted while it started may crash the interpreter on its way out
+    if status == cli.INTERRUPTED:  # Ray that was interrupted while it started may crash the interpreter on its way out
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -42,6 +42,8 @@ class Outcome:
     """Records that MLflow has not received yet."""
     limit: str
     """What ended a search, in words; empty for a grid."""
+    damaged: tuple[str, ...]
+    """What was found damaged in the store meanwhile, and why."""
 
 
 def run(loaded: LoadedStudy, console: Console, say_plan: Callable[[Plan], None]) -> Outcome:
@@ -53,6 +55,7 @@ def run(loaded: LoadedStudy, console: Console, say_plan: Callable[[Plan], None])
     folder, study = results_folder(loaded), loaded.study
     store = Store(loaded.runtime.store_uri, loaded.runtime.cache)
     store.check_writable()
+    damaged_before = store.damaged().keys()
     known = known_plan(loaded, store)
     say_plan(known)
     _check_data(loaded, known)
@@ -76,7 +79,8 @@ def run(loaded: LoadedStudy, console: Console, say_plan: Callable[[Plan], None])
         report = build(folder)
         tracker.log_files(None, (*report.files, *results.files), "report")
         tracker.finish_study(status="FAILED" if results.failures else "FINISHED")
-        return Outcome(report, len(results.failures), results.tracking, tracker.pending, proposer.limit)
+        damaged = tuple(why for name, why in store.damaged().items() if name not in damaged_before)
+        return Outcome(report, len(results.failures), results.tracking, tracker.pending, proposer.limit, damaged)
 
 
 def known_plan(loaded: LoadedStudy, store: Store) -> Plan:
@@ -100,8 +104,9 @@ def _check_data(loaded: LoadedStudy, known: Plan) -> None:
     if not known.jobs:
         points = (Proposal(number, point) for number, point in enumerate(probes(loaded.study.axes)))
         experiments = {trial.experiment for point in points for trial in trials(loaded, point)}
-    for data in {experiment.data for experiment in experiments}:
-        data.check_readable()
+    # Of many points that differ in something else one is asked.
+    for experiment in {(one.data, one.evaluation): one for one in experiments}.values():
+        experiment.check_readable()
 
 
 def _planned_trials(study: Study) -> int | None:

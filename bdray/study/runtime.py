@@ -57,7 +57,10 @@ class Runtime:
     """Database of the histories of searches, ``postgresql://`` or ``sqlite:///``, so that several drivers share them;
     they should share the store, too. By default each study has a file of its own in ``output``."""
     address: str | None = Field(default=None, min_length=1)
-    """Ray cluster; None starts a local one and stops it at the end."""
+    """Ray cluster, or ``http://`` of its job server, to which the study is sent; None starts a local one and stops it
+    at the end."""
+    shared_folders: tuple[Path, ...] = ()
+    """Folders that all machines of the cluster have under the same path as this one, such as a mount of NFS."""
     cpus: int | None = Field(default=None, ge=1)
     """CPUs of the local Ray; None: all that this process may use."""
     training: Launch = Launch()
@@ -90,3 +93,8 @@ class Runtime:
     def cache(self) -> Path:
         """Local folder for prepared data."""
         return self.output.absolute() / "cache"
+
+
+def is_job_server(address: str | None) -> bool:
+    """Whether an address is that of a job server rather than of Ray itself."""
+    return address is not None and address.startswith(("http://", "https://"))

@@ -8,8 +8,7 @@ from typing import cast
 from rich.console import Console
 from rich.table import Table
 
-from bdray import config
-from bdray.exceptions import BdrayError
+from bdray import cli, config
 from bdray.text.parsers.base import CaptionParser
 from bdray.text.sub_captions import make_sub_captions
 
@@ -17,21 +16,20 @@ EXAMPLES = """examples:
   python -m bdray.text "a photo of a small dog chasing a red ball"
   python -m bdray.text --seed 1 < captions.txt
 """
-BAD_INPUT = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parse(arguments)
-    try:
-        member = CaptionParser.members()[options.parser]
-        parser = cast(CaptionParser, config.build(member, {"type": options.parser}, "command line"))
-        captions = options.captions or (line.rstrip("\n") for line in sys.stdin)
-        Console().print(_table(captions, parser, options.seed), highlight=False, markup=False)
-        return 0
-    except BdrayError as error:
-        Console(stderr=True).print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
-        return BAD_INPUT
+    return cli.run(lambda console: _show(options, console))
+
+
+def _show(options: argparse.Namespace, console: Console) -> int:
+    member = CaptionParser.members()[options.parser]
+    parser = cast(CaptionParser, config.build(member, {"type": options.parser}, "command line"))
+    captions = options.captions or (line.rstrip("\n") for line in sys.stdin)
+    console.print(_table(captions, parser, options.seed), highlight=False, markup=False)
+    return cli.GOOD
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, get_args
 
 from bdray import config
 from bdray.data.base import Split
+from bdray.exceptions import LostResultError
 from bdray.models.execution import Execution
 from bdray.pipeline.experiment import Experiment
 from bdray.pipeline.provenance import provenance
@@ -25,6 +26,8 @@ from bdray.pipeline.store import Manifest, Store
 from bdray.pipeline.work import Work, device_name, work_of
 
 Report = Callable[[str, Mapping[str, float]], None]
+MAX_REPAIRS = 3
+"""How many damaged results a stage has made anew before it gives up: more mean a broken disk."""
 
 
 def silent(stage: str, metrics: Mapping[str, float]) -> None:
@@ -116,12 +119,28 @@ class Stage(ABC):
         return [found for stage in self.inputs for found in (*stage.upstream(), stage)]
 
     def result(self, context: Context) -> Manifest:
-        """Read the result from the store, or compute and save it, inputs first."""
+        """Read the result from the store, or compute and save it, inputs first.
+
+        A file that turns out to be damaged on the way is set aside by the store, and its stage computed anew.
+        """
         manifest = context.find(self)
         if manifest is not None:
             return manifest
         for stage in self.inputs:
             stage.result(context)
+        for attempt in range(MAX_REPAIRS + 1):
+            try:
+                return self._make(context)
+            except LostResultError as error:
+                lost = [stage for stage in self.upstream() if stage.key == error.key]
+                # A group of workers does not repair: Ray Train starts it again, and then all find the same.
+                if not lost or attempt == MAX_REPAIRS or context.world_size > 1:
+                    raise
+                lost[0].result(context)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _make(self, context: Context) -> Manifest:
+        """Compute and save the result; its inputs are there."""
         started, busy = time.time(), time.process_time()
         with tempfile.TemporaryDirectory(prefix=f"bdray-{self.name}-") as name:
             folder = Path(name)

@@ -10,7 +10,8 @@ import yaml
 from PIL import Image
 
 from bdray import config
-from bdray.data.__main__ import BAD_DATA, BAD_INPUT, GOOD, main
+from bdray.cli import BAD_INPUT, FOUND, GOOD
+from bdray.data.__main__ import main
 from bdray.testing import tiny_files
 
 
@@ -42,7 +43,7 @@ def test_bad_samples_are_named_and_change_the_status(folder: Path, capsys: pytes
         (folder / "images" / f"{number}.png").write_bytes(b"broken")
     with (folder / "pairs.csv").open("a") as file:
         file.write("images/1.png,a noise of number 1\n")
-    assert check(folder, folder / "pairs.csv", "--samples", "all") == BAD_DATA
+    assert check(folder, folder / "pairs.csv", "--samples", "all") == FOUND
     shown = " ".join(capsys.readouterr().out.split())
     assert "bad 3 (9.1%); at most 5.0% may be" in shown
     assert "2 x broken image" in shown
@@ -64,7 +65,7 @@ def test_shards_and_class_folders(
     assert capsys.readouterr().out.count("candidates") == 2
     path.write_bytes(path.read_bytes()[:-20_000])
     # A damaged shard is never fine, for nobody knows what was lost.
-    assert check(folder, folder / "shards", "max_bad_share=0.9") == BAD_DATA
+    assert check(folder, folder / "shards", "max_bad_share=0.9") == FOUND
     assert "damaged shard" in capsys.readouterr().out
     assert check(folder, folder / "train") == GOOD
     assert "2 seen, of 8 to 8 images" in capsys.readouterr().out
@@ -84,7 +85,7 @@ def test_the_data_of_a_base(folder: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert "16 are drawn" in shown
     assert (folder / "out" / "train" / "samples.png").exists()
     # Too few are told before the run tells.
-    assert check(folder, "mine", "data.finetune.num_samples=17") == BAD_DATA
+    assert check(folder, "mine", "data.finetune.num_samples=17") == FOUND
     assert "about 1 too few" in capsys.readouterr().out
 
 

@@ -246,6 +246,28 @@ def test_a_stage_may_be_finished_by_another_process_meanwhile(make: Make, lab: L
     assert [epoch["epoch"] for epoch in manifest["history"]] == [1, 2, 3]
 
 
+def test_what_is_damaged_is_computed_anew(make: Make, lab: Lab) -> None:
+    stage = Defend(make())
+    store, (victim, *_) = lab.context.store, stage.inputs
+    expected = stage.result(lab.context)
+    before = sorted(path.name for path in Path(store.uri).glob("[pvd]?[ec]*/*/model-*"))
+    for path in (*Path(store.uri).glob("victim/*/model-*"), *Path(store.uri).glob("pretrain/*/model-*")):
+        path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    store.place.remove_folder(f"defend/{stage.key}")
+    lab.epochs.clear()
+    found = stage.result(lab.context)
+    # The defense finds its victim damaged, whose new training finds the base damaged: both are trained once more.
+    assert list(dict.fromkeys(lab.epochs)) == ["pretrain", "victim", "defend"]
+    # On a CPU all of it is as before, bit for bit.
+    assert found["files"] == expected["files"]
+    assert sorted(path.name for path in Path(store.uri).glob("[pvd]?[ec]*/*/model-*")) == before
+    # And what was damaged is named.
+    assert [name.rpartition("-")[0] for name in store.damaged()] == [
+        f"pretrain-{victim.inputs[0].key}",
+        f"victim-{victim.key}",
+    ]
+
+
 @pytest.mark.parametrize(("available", "count"), [(10, 3), (10, 10), (2, 2)])
 def test_subsets_are_sorted_distinct_and_seeded(available: int, count: int) -> None:
     chosen = chosen_samples(available, count, seed=0)

@@ -2,13 +2,14 @@
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bdray.exceptions import StoreError
+from bdray.exceptions import LostResultError, StoreError
 from bdray.pipeline.store import MANIFEST, Manifest, Store
 
 KEY = "0123456789abcdef"
@@ -53,41 +54,47 @@ def test_what_was_saved_is_found(store: Store, tmp_path: Path) -> None:
     assert store.find("defend", KEY[::-1]) is None
 
 
-class Dying(Store):
-    """Dies before it writes the manifest."""
+@contextmanager
+def claims(store: Store, act: Callable[[], None]) -> Iterator[None]:
+    """Something happens right before the manifest is written."""
+    original = store.place.claim
 
-    def _put(self, content: bytes, path: str) -> None:
-        if path.endswith(MANIFEST):
-            raise KeyboardInterrupt
-        super()._put(content, path)
+    def claim(path: str, content: bytes) -> bool:
+        act()
+        return original(path, content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store.place, "claim", claim)
+        yield
+
+
+def die() -> None:
+    raise KeyboardInterrupt
 
 
 def test_without_its_manifest_a_stage_is_not_finished(root: Path, store: Store, tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        save(Dying(str(root), tmp_path), tmp_path / "made")
+    with claims(store, die), pytest.raises(KeyboardInterrupt):
+        save(store, tmp_path / "made")
     # The files were written first, so half a result is no result.
     assert [path for path in root.rglob("*") if path.is_file()] != []
     assert store.find("defend", KEY) is None
-    with pytest.raises(StoreError, match="has no file"):
+    with pytest.raises(LostResultError, match="has no file"):
         read(store)
     save(store, tmp_path / "made")
     # Doing it again completes it.
     assert read(store) == "weights"
 
 
-class Overtaken(Store):
-    """Another writer of the same key comes in before the manifest is written."""
-
-    def _put(self, content: bytes, path: str) -> None:
-        if path.endswith(MANIFEST):
-            save(Store(self.uri, self._cache), self._cache / "other", "of the other")
-        super()._put(content, path)
-
-
 def test_two_writers_of_one_key_are_harmless(root: Path, store: Store, tmp_path: Path) -> None:
-    # On a GPU two trainings of one key differ in the last bits: whoever comes last, files and manifest fit together.
-    save(Overtaken(str(root), tmp_path / "cache"), tmp_path / "made", "of the first")
+    def write_as(writer: Store) -> None:
+        save(writer, tmp_path / "other", "of the first")
+
+    other = Store(str(root), tmp_path / "cache")
+    with claims(store, lambda: write_as(other)):
+        found = save(store, tmp_path / "made", "of the second")
+    # On a GPU two trainings of one key differ in the last bits. Whoever is first stays, and the other goes on with it.
     assert read(store) == "of the first"
+    assert found == other.find("defend", KEY)
     threads = [
         threading.Thread(target=save, args=(store, tmp_path / f"made {turn}{number}", f"weights {number}", key))
         for turn in range(10)
@@ -102,27 +109,59 @@ def test_two_writers_of_one_key_are_harmless(root: Path, store: Store, tmp_path:
     assert {read(store, f"{turn:016x}") for turn in range(10)} <= {f"weights {number}" for number in range(4)}
 
 
-def test_a_damaged_file_is_told(root: Path, store: Store, tmp_path: Path) -> None:
+def test_a_damaged_file_is_set_aside(root: Path, store: Store, tmp_path: Path) -> None:
     save(store, tmp_path / "made")
     (path,) = root.rglob("model*")
-    path.write_text("wights")
-    with pytest.raises(StoreError) as error:
+    path.write_text("wights!")  # as long as what was there
+    with pytest.raises(LostResultError) as error:
         read(store)
     # Where, what, and what to do.
     assert str(root) in str(error.value)
-    assert "is damaged: its hash is not the manifest's. Remove its folder to compute it again." in str(error.value)
-    path.unlink()
-    with pytest.raises(StoreError, match="cannot be read"):
-        # A file that is gone is told too.
+    assert "is damaged: its hash is not the manifest's. It was set aside; run the study again" in str(error.value)
+    assert error.value.key == KEY
+    # It is kept for whoever wants to know why, but it is no result any more.
+    (folder,) = (root / "damaged").iterdir()
+    assert sorted(file.name for file in folder.iterdir()) == ["manifest.json", path.name, "note.json"]
+    assert store.damaged() == {folder.name: f"defend/{KEY}/{path.name}: its hash is not the manifest's"}
+    assert store.find("defend", KEY) is None
+    save(store, tmp_path / "made")
+    # Another computation takes its place.
+    assert read(store) == "weights"
+    next(root.glob("defend/*/model*")).unlink()
+    with pytest.raises(LostResultError, match="is damaged: it is gone"):
         read(store)
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b""])
-def test_a_damaged_manifest_is_told(root: Path, store: Store, tmp_path: Path, content: bytes) -> None:
+def test_a_lost_result_survives_the_way_between_processes() -> None:
+    import pickle
+
+    error = pickle.loads(pickle.dumps(LostResultError("it is gone", "key")))
+    # Ray sends errors pickled.
+    assert (str(error), error.key) == ("it is gone", "key")
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"", b"[]", b'{"stage": "defend", "key": "other"}'])
+def test_a_damaged_manifest_makes_place(root: Path, store: Store, tmp_path: Path, content: bytes) -> None:
     save(store, tmp_path / "made")
     (root / "defend" / KEY / MANIFEST).write_bytes(content)
-    with pytest.raises(StoreError, match=rf"defend/{KEY}/manifest.json cannot be read .*remove that folder"):
-        store.find("defend", KEY)
+    # It is no result; to look at it changes nothing.
+    assert store.find("defend", KEY) is None
+    assert not (root / "damaged").exists()
+    save(store, tmp_path / "made")
+    assert read(store) == "weights"
+    assert next(iter(store.damaged().values())).startswith(f"defend/{KEY}/manifest.json: ")
+
+
+def test_a_number_that_was_changed_is_no_result(root: Path, store: Store, tmp_path: Path) -> None:
+    saved = save(store, tmp_path / "made")
+    path = root / "defend" / KEY / MANIFEST
+    path.write_text(path.read_text().replace('"loss": 0.5', '"loss": 0.4'))
+    with pytest.raises(ValueError, match="its hash is not the one it was written with"):
+        store.manifest("defend", KEY)
+    assert store.find("defend", KEY) is None
+    path.write_text(json.dumps({name: value for name, value in saved.items() if name != "seal"}))
+    # Results of versions that had no seal stay results.
+    assert (store.find("defend", KEY) or {})["metrics"] == {"loss": 0.5}
 
 
 def test_an_unwritable_store_is_refused_at_once(tmp_path: Path) -> None:
@@ -169,36 +208,6 @@ def test_a_relative_store_does_not_follow_the_working_folder(
     monkeypatch.chdir(tmp_path / "elsewhere")
     save(relative, tmp_path / "made")
     assert read(store) == "weights"
-
-
-class Remote(Store):
-    """A folder that is used as an object store is: over the wire, file by file."""
-
-    def __init__(self, root: Path, cache: Path) -> None:
-        root.mkdir(parents=True, exist_ok=True)
-        super().__init__(str(root), cache)
-        self._local = None
-
-
-def test_files_of_a_remote_store_are_copied_once(root: Path, tmp_path: Path) -> None:
-    remote = Remote(root, tmp_path / "cache")
-    save(remote, tmp_path / "made")
-    copy = remote.fetch("defend", KEY, "model.safetensors")
-    # The copy lies in the cache and is used again.
-    assert copy.is_relative_to(tmp_path / "cache")
-    assert copy.read_text() == "weights"
-    before = copy.stat().st_mtime_ns
-    assert remote.fetch("defend", KEY, "model.safetensors").stat().st_mtime_ns == before
-    # An unfinished stage's state is local too.
-    assert remote.workspace("defend", KEY).is_relative_to(tmp_path / "cache")
-
-
-def test_a_damaged_copy_of_a_remote_file_is_made_anew(root: Path, tmp_path: Path) -> None:
-    remote = Remote(root, tmp_path / "cache")
-    save(remote, tmp_path / "made")
-    remote.fetch("defend", KEY, "model.safetensors").write_text("wights")
-    # The store itself is fine, so nobody has to be bothered.
-    assert remote.fetch("defend", KEY, "model.safetensors").read_text() == "weights"
 
 
 def test_a_manifest_is_plain_json_without_nan(store: Store, root: Path, tmp_path: Path) -> None:

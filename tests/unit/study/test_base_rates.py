@@ -23,6 +23,7 @@ COUNTS = {"num_images": 32, "num_non_target_images": 30}
 
 def put(store: Store, stage: Stage, **manifest: object) -> None:
     found = store.find(stage.name, stage.key) or {}
+    store.place.remove_folder(f"{stage.name}/{stage.key}")  # what is there stays, or it would be no store
     store.save(stage.name, stage.key, {**found, **manifest}, {})
 
 

@@ -106,4 +106,5 @@ def test_the_options_do_not_grow(capsys: Capture) -> None:
         main(["--help"])
     found = {word.rstrip(",]") for word in capsys.readouterr().out.split() if word.startswith("--")}
     # Science belongs into YAML; an option says where things are.
-    assert found == {"--help", "--list", "--dry-run", "--base", "--address", "--store", "--tracking-uri", "--output"}
+    places = {"--address", "--attach", "--store", "--tracking-uri", "--output"}
+    assert found == {"--help", "--list", "--dry-run", "--base"} | places
