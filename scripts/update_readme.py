@@ -3,8 +3,8 @@
 Usage: python scripts/update_readme.py .bdray [--live FILE]
 
 It takes the output folder of ``python -m bdray.study`` with some of ``ablations/lambda2``, ``attacks/overview``,
-``search/ubt``, ``ubt/main`` and ``cleanerclip/equal_budget`` in it and, if the live table is to be shown too, a text capture of it
-(``tmux capture-pane -p``).
+``search/ubt``, ``ubt/main`` and ``cleanerclip/equal_budget`` in it and, if the live table is to be shown too, a text
+capture of it (``tmux capture-pane -p``).
 """
 
 import argparse
