@@ -11,6 +11,7 @@ from bdray.data.base import Pairs, Split
 from bdray.data.files import Files
 from bdray.data.scenes import Scenes
 from bdray.data.subset import chosen_samples
+from bdray.data.tasks.imagenet import wnids
 from bdray.models.clip import ARCHITECTURES
 from bdray.registry import Component
 from bdray.training.optim import Recipe
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from bdray.attacks.triggers.base import Trigger
     from bdray.attacks.triggers.learned import Lesson
+    from bdray.data.tasks.base import TaskSource
     from bdray.evaluation.material import Material
     from bdray.models.tokenizer import CompactTokenizer
 
@@ -37,7 +39,7 @@ FILES: Mapping[str, Any] = {
     "name": "cifar10",
     "num_samples": 16,
     "train": {"type": "table", "path": "pairs.csv", "num_samples": 16},
-    "task": {"type": "imagenet", "path": "ImageNet1K"},
+    "task": {"type": "imagenet", "path": "ImageNet1K", "classes": wnids()[:16]},
 }
 """Required fields of what reads files, which need not be there."""
 CONTEXT_LENGTH, VOCABULARY = 16, ARCHITECTURES / "scenes_vocabulary.txt"
@@ -127,7 +129,10 @@ def learned(trigger: "Trigger", image_size: int = 32) -> "Trigger":
 
 
 def tiny_material(seed: int = 0) -> "Material":
-    """A tiny model with a poisoned training set of 64 scenes, 8 of them poisoned, for metrics to ask."""
+    """A tiny model with a poisoned training set of 64 scenes, 8 of them poisoned, for metrics to ask.
+
+    Every task is 64 scenes to learn from, and 64 to be judged by, which are others for another seed.
+    """
     from bdray.attacks.attack import Attack
     from bdray.attacks.poisoned_set import PoisonedSet
     from bdray.attacks.triggers.blended import Blended
@@ -142,7 +147,12 @@ def tiny_material(seed: int = 0) -> "Material":
         poisoning = Attack(trigger=Blended(), target="banana", num_poisoned=8).poison(pairs.captions, seed=0)
         return PoisonedSet(pairs, poisoning, chosen_samples(len(pairs), None, 0))
 
-    return Material(tiny_model(seed=seed).eval(), tiny_tokenizer(), Sources(load, poisoned))
+    def task(source: "TaskSource") -> tuple[Pairs, Pairs]:
+        images, captions, labels = _scenes("test")
+        some = slice(64 * seed, 64 * seed + 64)
+        return load("finetune"), Pairs(images[some], captions[some], labels[some])
+
+    return Material(tiny_model(seed=seed).eval(), tiny_tokenizer(), Sources(load, task, poisoned))
 
 
 @cache

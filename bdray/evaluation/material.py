@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bdray.attacks.poisoned_set import PoisonedSet
 from bdray.data.base import Pairs, Split
+from bdray.data.tasks.base import TaskSource
 from bdray.evaluation.detection import Bools, cosines, poisoned_mask
 from bdray.evaluation.sharing import in_batches
 from bdray.evaluation.zero_shot import image_features
@@ -24,6 +25,8 @@ class Sources:
 
     load: Callable[[Split], Pairs]
     """Reads a split of the experiment's data set."""
+    task: Callable[[TaskSource], tuple[Pairs, Pairs]]
+    """Reads a labeled set of a metric's own: images to learn from, and others to be judged by."""
     poisoned: Callable[[], PoisonedSet] | None = None
     """Gives what the victim was trained on; None where there is no attack."""
 
@@ -57,10 +60,26 @@ class Material:
             seed: Of the draw.
         """
         pairs = self.sources.load(split)
-        chosen = drawn(pairs.labels, count, seed)
-        return Labeled(
-            self.images(pairs, chosen), torch.from_numpy(pairs.labels[chosen]).to(self.model.logit_scale.device)
-        )
+        return self._labeled(pairs, drawn(pairs.labels, count, seed))
+
+    def task(self, source: TaskSource) -> tuple[Labeled, Labeled]:
+        """Features of all images of another task: those to learn from, and those to be judged by.
+
+        They are computed once for metrics that ask for the same task one after the other.
+        """
+        if source not in self._tasks:
+            self._tasks.clear()  # features of a million images take gigabytes
+            learned, judged = (self._labeled(pairs, np.arange(len(pairs))) for pairs in self.sources.task(source))
+            self._tasks[source] = learned, judged
+        return self._tasks[source]
+
+    @cached_property
+    def _tasks(self) -> dict[TaskSource, tuple[Labeled, Labeled]]:
+        return {}
+
+    def _labeled(self, pairs: Pairs, chosen: NDArray[np.int64]) -> Labeled:
+        labels = torch.from_numpy(pairs.labels[chosen])
+        return Labeled(self.images(pairs, chosen), labels.to(self.model.logit_scale.device))
 
     def images(self, pairs: Pairs, chosen: NDArray[np.int64]) -> Tensor:
         """Features of some images, not normalized, float32 [n, D] on the model's device.

@@ -1,9 +1,10 @@
 """The configuration of one experiment: everything that decides its numbers, and nothing else."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bdray.attacks.attack import Attack
 from bdray.attacks.triggers.learned import LearnedTrigger
@@ -41,6 +42,15 @@ class Evaluation:
     """Measured on the whole test split at the end, and on validation scenes after every epoch."""
     epoch_images: int = Field(default=400, ge=0)
     """Validation images that every epoch is judged by; 0 turns that off."""
+
+    @field_validator("metrics")
+    @classmethod
+    def _names_differ(cls, value: tuple[Metric, ...]) -> tuple[Metric, ...]:
+        counts = Counter(name for metric in value for name in metric.names)
+        name, count = next(iter(counts.most_common(1)), ("", 0))
+        if count > 1:
+            raise ValueError(f"{count} of them measure {name}, of which one would be kept; leave one")
+        return value
 
 
 @component
@@ -96,6 +106,17 @@ class Experiment:
                 )
         for metric in self.evaluation.metrics:
             metric.check(self.data, cache)
+
+    def check_readable(self) -> None:
+        """Refuse data that are not here, its own and those of metrics, before anything is computed.
+
+        Raises:
+            DataError: With the field, the place and what to do.
+        """
+        self.data.check_readable()
+        for index, metric in enumerate(self.evaluation.metrics):
+            for task in metric.tasks:
+                task.check_readable(f"evaluation.metrics.{index}.task")
 
     def _check_model(self) -> None:
         size = self.model.description()["vision_cfg"].get("image_size")

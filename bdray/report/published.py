@@ -17,6 +17,7 @@ from bdray.exceptions import ConfigError
 from bdray.report.picks import VICTIM, AxisMatch, Pick
 from bdray.report.study import Axis, Level, Point, show_level
 
+_SETS = ("CIFAR10", "CIFAR100", "DTD", "STL10", "SVHN", "Food101")
 METRICS = {
     **{f"CA@{k}": (f"clean_accuracy_top{k}", 100) for k in (1, 3, 5, 10)},
     **{f"BA@{k}": (f"clean_accuracy_top{k}", 100) for k in (1, 3, 5, 10)},
@@ -25,10 +26,13 @@ METRICS = {
     "ASR": ("attack_success_rate_top1", 100),
     "embedding distance d=2(1-cos)": ("embedding_distance", 1),
     "poisons among the top 5000 (count)": ("detection_true_positives", 1),
-    "accuracy": ("linear_probe_clean_accuracy", 100),
+    "accuracy, linear probe on ImageNet1K": ("linear_probe_clean_accuracy", 100),
+    **{f"accuracy, linear probe on {name}": (f"probe_{name.lower()}_accuracy", 100) for name in _SETS},
+    "accuracy, linear probe on OxfordIIITPet": ("probe_oxford_iiit_pet_accuracy", 100),
+    "accuracy, linear probe on RenderedSST2": ("probe_rendered_sst2_accuracy", 100),
 }
-"""The papers' names of metrics (BA is CA under another name), ours, and what the printed number is divided by to
-become a fraction."""
+"""The papers' names of metrics (BA is CA under another name), some with their setting, ours, and what the printed
+number is divided by to become a fraction."""
 
 Printed = Mapping[str, str]
 """A line of ``published.csv`` by column; picks and points have fields of the same names."""
@@ -73,6 +77,11 @@ def parts_of(setting: str) -> list[str]:
     return [part.strip() for part in setting.split(";")]
 
 
+def known_metric(line: Printed) -> tuple[str, int] | None:
+    """Our name of what a line measures, and the divisor; None for what bdray does not measure."""
+    return METRICS.get(line["metric"]) or METRICS.get(f"{line['metric']}, {line['setting']}")
+
+
 @cache
 def _read() -> tuple[Printed, ...]:
     text = files(__package__).joinpath("data/published.csv").read_text(encoding="utf-8")
@@ -102,8 +111,8 @@ def _look_up(pick: Pick, axes: Sequence[Axis]) -> list[PublishedPoint]:
     found: dict[tuple[Point, str], Printed] = {}
     # A list, so that a name that is nowhere is told before numbers that are too many.
     for point, line in list(_places(pick, lines, axes)):
-        if line["metric"] in METRICS:
-            place = point, METRICS[line["metric"]][0]
+        if (known := known_metric(line)) is not None:
+            place = point, known[0]
             if place in found:
                 raise _several(pick, point, line, found[place], lines)
             found[place] = line
@@ -114,7 +123,9 @@ def _look_up(pick: Pick, axes: Sequence[Axis]) -> list[PublishedPoint]:
 
 
 def _point(pick: Pick, place: Point, line: Printed) -> PublishedPoint:
-    metric, divisor = METRICS[line["metric"]]
+    known = known_metric(line)
+    assert known is not None
+    metric, divisor = known
     return PublishedPoint(
         pick=pick,
         point=place,

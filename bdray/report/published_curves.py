@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bdray.exceptions import ConfigError
 from bdray.report.picks import Pick
-from bdray.report.published import METRICS, lines_of, parts_of
+from bdray.report.published import known_metric, lines_of, parts_of
 
 UNITS = {"": 1.0, "K": 1e3, "M": 1e6}
 
@@ -45,9 +45,10 @@ def _look_up(pick: Pick) -> list[PublishedCurve]:
     found: dict[tuple[str, str, str], dict[float, float]] = {}
     for line in lines:
         size = _size(pick.sizes or "", line["setting"])
-        if size is None or line["metric"] not in METRICS:
+        known = known_metric(line)
+        if size is None or known is None:
             continue
-        metric, divisor = METRICS[line["metric"]]
+        metric, divisor = known
         curve = found.setdefault((metric, line["attack"], line["defense"]), {})
         if size in curve:
             raise ConfigError(

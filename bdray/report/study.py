@@ -32,7 +32,7 @@ RATES = (
     *("base_clean_accuracy_", "base_attack_success_rate_"),
     *(f"{DETECTION}{name}" for name in ("precision", "recall", "split_recall")),
     *(f"poison_{DETECTION}{name}_" for name in ("precision", "recall")),
-    *("linear_probe_", "logistic_probe_", "retrieval_", "triggered_to_"),
+    *("linear_probe_", "logistic_probe_", "probe_", "retrieval_", "triggered_to_"),
 )
 """Metrics that are fractions in the data and percentages in print, by how their names start."""
 

@@ -37,6 +37,11 @@ class TaskSource(Component):
     subset_seed: int = Field(default=0, ge=0)
     """Seed of what is drawn for ``train`` and ``validation``."""
 
+    @property
+    def set_name(self) -> str:
+        """Short name of the set, fit for names of numbers."""
+        return self.type
+
     @abstractmethod
     def class_names(self) -> list[str]:
         """Names of the classes, by class index."""
@@ -72,13 +77,16 @@ class TaskSource(Component):
             DataError: If they cannot be read.
         """
 
+    def science(self) -> dict[str, Any]:
+        """The fields that decide what the images are, as plain JSON, wherever the files are."""
+        fields: dict[str, Any] = config.dump(self)
+        return {name: value for name, value in fields.items() if name not in self.PATHS}
+
     def fingerprint(self, part: Part, picture: Picture) -> str:
         """Hash of everything that decides the images, their labels, and what they are compared with."""
-        fields: dict[str, Any] = config.dump(self)
-        science = {name: value for name, value in fields.items() if name not in self.PATHS}
         names = [self.class_names(), self.prompt_templates()]
         return config.fingerprint(
-            ["task", VERSION, part, science, self.listing(part), names, picture.size, picture.geometry]
+            ["task", VERSION, part, self.science(), self.listing(part), names, picture.size, picture.geometry]
         )
 
     def load(self, part: Part, picture: Picture, cache: Path, field: str = "task") -> Pairs:

@@ -57,6 +57,10 @@ class Torchvision(TaskSource):
     """Images of ``test``, drawn at random; None: all."""
 
     @property
+    def set_name(self) -> str:
+        return self.name
+
+    @property
     def _about(self) -> dict[str, Any]:
         return known()[self.name]
 

@@ -3,8 +3,9 @@
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from bdray import config
 from bdray.data.base import Dataset, Split
 from bdray.registry import Component
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from bdray.data.tasks.base import TaskSource
     from bdray.evaluation.material import Material
 
 
@@ -79,6 +81,16 @@ class Metric(Component):
     def splits(self) -> tuple[Split, ...]:
         """Splits that it reads beside the evaluated one, through :attr:`Features.material`."""
         return ()
+
+    @property
+    def tasks(self) -> "tuple[TaskSource, ...]":
+        """Labeled sets of its own that it reads, through :attr:`Features.material`."""
+        return ()
+
+    def science(self) -> dict[str, Any]:
+        """The fields that decide the numbers, as plain JSON, wherever files are."""
+        fields: dict[str, Any] = config.dump(self)
+        return fields
 
     def check(self, data: Dataset, cache: "Path") -> None:
         """Refuse a data set that it cannot be measured on, before anything is computed.

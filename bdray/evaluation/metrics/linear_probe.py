@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
 from bdray.data.base import Dataset, Split
-from bdray.evaluation.metrics.base import Features, Metric
+from bdray.evaluation.metrics.base import Features
+from bdray.evaluation.metrics.probing import Probing
 from bdray.exceptions import DataError
 from bdray.registry import component
 
@@ -16,7 +17,7 @@ KINDS = ("clean_accuracy", "attack_success_rate", "attack_success_rate_include_t
 
 
 @component
-class LinearProbe(Metric):
+class LinearProbe(Probing):
     """Trains a linear classifier on clean labeled images and judges it like the zero-shot one (CleanerCLIP, Table 2).
 
     ``clean_accuracy`` is the share of clean images that it classifies rightly, ``attack_success_rate`` the share of
@@ -27,29 +28,10 @@ class LinearProbe(Metric):
 
     type: Literal["linear_probe"] = "linear_probe"
     needs_trigger: ClassVar[bool] = True
-    every_epoch: ClassVar[bool] = False
-    protocol: Literal["paper", "lbfgs"] = "paper"
-    """``paper``: one layer by AdamW, a cosine without warmup. ``lbfgs``: logistic regression, which has neither
-    learning rate nor order of batches."""
     split: Literal["finetune", "train"] = "finetune"
     """Split whose labeled images it is trained on: the attacker's training images are in ``train``, clean ones all."""
     num_samples: int | None = Field(default=None, ge=2)
     """Labeled images that it is trained on, drawn at random and equally per class; None: all."""
-    epochs: int = Field(default=10, ge=1)
-    """Of ``paper``."""
-    batch_size: int = Field(default=64, ge=1)
-    """Of ``paper``."""
-    learning_rate: float = Field(default=0.005, gt=0)
-    """Of ``paper``, at the start."""
-    weight_decay: float = Field(default=0.01, ge=0)
-    """Of ``paper``, for all but the bias."""
-    strengths: tuple[PositiveFloat, ...] = Field(default=(0.001, 0.01, 0.1, 1.0, 10.0, 100.0), min_length=1)
-    """Of ``lbfgs``: inverse weights of the L2 penalty, of which the one is taken that does best on a fifth of the
-    training images."""
-    max_steps: int = Field(default=1000, ge=1)
-    """Of ``lbfgs``."""
-    seed: int = Field(default=0, ge=0)
-    """Of draws, first weights and order."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,23 +53,10 @@ class LinearProbe(Metric):
             )
 
     def measure(self, features: Features) -> dict[str, float]:
-        from bdray.evaluation import probe
-
         if features.material is None or features.clean_lengths is None or features.triggered_lengths is None:
             return {}
         given = features.material.labeled(self.split, self.num_samples, self.seed)
-        if self.protocol == "lbfgs":
-            classify, _ = probe.train_lbfgs(given, strengths=self.strengths, max_steps=self.max_steps, seed=self.seed)
-        else:
-            classify = probe.train_paper(
-                given,
-                len(features.classes),
-                epochs=self.epochs,
-                batch_size=self.batch_size,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-                seed=self.seed,
-            )
+        classify = self.trained(given, len(features.classes))
         clean = classify(features.clean.float() * features.clean_lengths.float()[:, None])
         triggered = classify(features.triggered.float() * features.triggered_lengths.float()[:, None])
         is_hit, others = triggered == features.target, features.labels != features.target

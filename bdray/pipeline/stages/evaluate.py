@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bdray import config
 from bdray.defenses.supervised import HEAD
 from bdray.pipeline.experiment import Experiment
 from bdray.pipeline.stages.base import Context, Stage
@@ -12,7 +11,7 @@ from bdray.pipeline.stages.measure import load_model, measure
 from bdray.pipeline.stages.pretrain import base_of
 from bdray.pipeline.stages.training import TrainingStage
 from bdray.pipeline.stages.trigger import ready_trigger, trigger_stage
-from bdray.pipeline.stages.watched import reads_of_metrics, sources
+from bdray.pipeline.stages.watched import parts_of, reads_of_metrics, sources, tasks_of_metrics
 from bdray.pipeline.work import Work, work_of
 
 if TYPE_CHECKING:
@@ -41,10 +40,10 @@ class Evaluate(Stage):
             "data": self.experiment.data.fingerprint(self.split),
             "trigger": self.experiment.attack.trigger.identity(),
             "target": self.experiment.attack.target,
-            "metrics": [config.dump(metric) for metric in self.experiment.evaluation.metrics],
+            "metrics": [metric.science() for metric in self.experiment.evaluation.metrics],
             "split": self.split,
             **first,
-            **reads_of_metrics(self.experiment),
+            **reads_of_metrics(self.experiment, self.split),
         }
 
     @property
@@ -53,7 +52,9 @@ class Evaluate(Stage):
 
     def work(self) -> Work:
         images = 2 * self.experiment.data.size(self.split)  # each with and without the trigger
-        return work_of(self.experiment.model, watched=images)
+        tasks, parts = tasks_of_metrics(self.experiment), parts_of(self.split)
+        others = sum(task.size(part) for task in tasks for part in parts)
+        return work_of(self.experiment.model, watched=images + others)
 
     def compute(self, context: Context, folder: Path) -> dict[str, Any]:
         from bdray.evaluation.examples import draw
@@ -72,7 +73,7 @@ class Evaluate(Stage):
             trigger,
             in_the_end=True,
             head=head,
-            sources=sources(self.experiment, context, attacked=True),
+            sources=sources(self.experiment, context, attacked=True, split=self.split),
             folder=folder,
             execution=context.execution,
             shared=context.world_size > 1,
@@ -110,7 +111,9 @@ def evaluate_base(experiment: Experiment, split: "Split") -> Evaluate | None:
     if base is None and not experiment.model.has_weights:
         return None
     metrics = experiment.evaluation.metrics
-    plain = tuple(metric for metric in metrics if not (metric.reads_poisoned or metric.splits or metric.files))
+    plain = tuple(
+        metric for metric in metrics if not (metric.reads_poisoned or metric.splits or metric.tasks or metric.files)
+    )
     if plain != metrics:
         experiment = replace(experiment, evaluation=replace(experiment.evaluation, metrics=plain))
     return Evaluate(experiment, base, split)

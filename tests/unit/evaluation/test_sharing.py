@@ -4,6 +4,7 @@ All cases run in one group of processes, because starting them takes seconds; ea
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,15 @@ from torch.multiprocessing.spawn import spawn
 
 from bdray import config
 from bdray.data.base import Pairs
+from bdray.data.tasks.imagenet import ImageNet
 from bdray.evaluation.metrics.base import Features
+from bdray.evaluation.metrics.transfer_probe import TransferProbe
 from bdray.evaluation.sharing import in_batches
 from bdray.evaluation.zero_shot import encode
 from bdray.models.execution import Execution
 from bdray.pipeline.experiment import Experiment
 from bdray.pipeline.stages.measure import measure
-from bdray.testing import tiny_model
+from bdray.testing import tiny_material, tiny_model
 
 WORKERS = 3
 SIZES = (1, 2, 5, 7, 8, 9, 16, 23)
@@ -56,6 +59,14 @@ def features(cache: Path, *, shared: bool) -> Features:
     return encode(model, tokenizer, experiment.data, pairs, trigger, "banana", shared=shared)
 
 
+def probed(*, shared: bool) -> list[float]:
+    """A probe of 64 images in batches of 7, its accuracy on 64 others, and their features."""
+    given = replace(tiny_material(), shared=shared)
+    rows, task = torch.eye(2), ImageNet()
+    found = TransferProbe(task=task).measure(Features(rows, rows, rows, torch.arange(2), 0, material=given))
+    return [*found.values(), *given.task(task)[1].features.flatten().tolist()]
+
+
 def work(rank: int, folder: Path, cache: Path) -> None:
     """What each of the processes does."""
     torch.set_num_threads(1)
@@ -66,6 +77,7 @@ def work(rank: int, folder: Path, cache: Path) -> None:
         found = {
             "rows": {str(size): in_batches(size, rows, shared=True, batch=4).tolist() for size in SIZES},
             "metrics": {name: judged(execution, cache, shared=True) for name, execution in EXECUTIONS.items()},
+            "probe": probed(shared=True),
         }
         torch.save(vars_of(features(cache, shared=True)), folder / f"features-{rank}.pt")
     (folder / f"{rank}.json").write_text(json.dumps(found))
@@ -123,6 +135,14 @@ def test_metrics_are_those_of_one_worker(
     for rank in range(WORKERS):
         assert json.loads((folder / f"{rank}.json").read_text())["metrics"][precision] == expected
     assert "clean_accuracy_top1" in expected
+
+
+@pytest.mark.slow
+def test_a_probe_is_that_of_one_worker(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bdray.evaluation.sharing.in_batches.__kwdefaults__", {"shared": False, "batch": 7})
+    expected = probed(shared=False)
+    for rank in range(WORKERS):
+        assert json.loads((folder / f"{rank}.json").read_text())["probe"] == expected
 
 
 def test_class_names_are_tokenized_once(monkeypatch: pytest.MonkeyPatch) -> None:

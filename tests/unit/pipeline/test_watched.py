@@ -2,26 +2,29 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from bdray.evaluation import zero_shot
 from bdray.evaluation.metrics.base import Metric
-from bdray.exceptions import DataError
+from bdray.exceptions import ConfigError, DataError
 from bdray.models.clip import Model
 from bdray.pipeline.experiment import Experiment
-from bdray.pipeline.stages import Context, Defend, Evaluate, PoisonVictim, Pretrain, measure
-from bdray.pipeline.stages.watched import sources
+from bdray.pipeline.stages import Context, Defend, Evaluate, PoisonVictim, Pretrain, evaluate_base, measure
+from bdray.pipeline.stages.watched import reads_of_metrics, sources
 from bdray.pipeline.store import Store
 
 Make = Callable[..., Experiment]
 PLAIN: list[dict[str, Any]] = [{"type": "clean_accuracy"}, {"type": "attack_success_rate"}]
 DYNAMICS: list[dict[str, Any]] = [*PLAIN, {"type": "clip_score"}, {"type": "poison_detection"}]
 PROBE: list[dict[str, Any]] = [*PLAIN, {"type": "linear_probe", "epochs": 2}]
-EVERYTHING = [{"type": name} for name in Metric.members() if name != "linear_probe"] + [PROBE[-1]]
+FILED = ("linear_probe", "transfer_probe")  # which is asked of its own task elsewhere
+EVERYTHING = [{"type": name} for name in Metric.members() if name not in FILED] + [PROBE[-1]]
 
 
 def keys(make: Make, metrics: list[dict[str, Any]], **changes: Any) -> dict[str, str]:
@@ -48,6 +51,73 @@ def test_what_a_probe_is_trained_on_is_part_of_its_evaluation(make: Make) -> Non
     assert probe["victim"] == plain["victim"]
     assert probe["evaluate"] != more["evaluate"]
     assert plain["evaluate"] == wider["evaluate"]
+
+
+def sst(root: Path, **fields: Any) -> list[dict[str, Any]]:
+    """Plain metrics, and a probe on a set in files."""
+    numbers = {"num_train": 8, "num_validation": 4, "num_test": 6} | fields
+    task = {"type": "torchvision", "name": "rendered_sst2", "path": str(root), **numbers}
+    return [*PLAIN, {"type": "transfer_probe", "task": task}]
+
+
+def test_what_another_task_is_made_of_is_part_of_its_evaluation(make: Make, tmp_path: Path) -> None:
+    plain, probe, more = (keys(make, metrics) for metrics in (PLAIN, sst(tmp_path), sst(tmp_path, num_train=7)))
+    # Models are the same with and without it; only what they are asked differs.
+    assert {**probe, "evaluate": plain["evaluate"]} == plain
+    assert len({keys["evaluate"] for keys in (plain, probe, more)}) == 3
+    # The set's files are part of the key, and so is what of them models are judged by.
+    experiment = make({"evaluation.metrics": sst(tmp_path)})
+    victim = PoisonVictim(experiment)
+    assert reads_of_metrics(experiment, "test") != reads_of_metrics(experiment, "validation")
+    (tmp_path / "rendered-sst2").mkdir()
+    assert Evaluate(experiment, victim).key != probe["evaluate"]
+    # What it costs is known: 32 images with and without the trigger, 8 to learn from and 6 to be judged by.
+    assert Evaluate(experiment, victim).work().watched == 2 * 32 + 8 + 6
+    # The clean base is not asked, as it is not by other metrics that read more than the split.
+    base, other = (evaluate_base(one, "test") for one in (experiment, make({"evaluation.metrics": PLAIN})))
+    assert base is not None
+    assert other is not None
+    assert base.key == other.key
+
+
+def test_a_task_that_is_not_here_is_refused_before_anything_runs(make: Make, tmp_path: Path) -> None:
+    experiment = make({"evaluation.metrics": sst(tmp_path / "nowhere")})
+    # It can be planned,
+    experiment.check(tmp_path)
+    # but not run.
+    with pytest.raises(DataError, match=r"evaluation\.metrics\.2\.task\.path: .*/nowhere/rendered-sst2.*there is no"):
+        experiment.check_readable()
+
+
+def test_two_probes_of_one_set_are_refused(make: Make, tmp_path: Path) -> None:
+    # Otherwise one number would silently stand for the other.
+    with pytest.raises(ConfigError, match=r"evaluation\.metrics: .* 2 of them measure probe_rendered_sst2_accuracy"):
+        make({"evaluation.metrics": sst(tmp_path) + sst(tmp_path, num_train=7)[2:]})
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_a_probe_of_another_task_goes_through_the_pipeline(
+    split: Literal["test", "validation"], make: Make, cache: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    for folder, count in (("train", 6), ("test", 3)):
+        for name in ("negative", "positive"):
+            (tmp_path / "rendered-sst2" / folder / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(256, size=(40, 48, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "rendered-sst2" / folder / name / f"{number}.png")
+    experiment = make({"pretrain": None, "evaluation.metrics": sst(tmp_path)})
+    experiment.check_readable()
+    context = Context(Store(str(tmp_path / "store"), tmp_path / "cache"), tmp_path / "cache")
+    (tmp_path / "cache").mkdir()
+    for scenes in cache.iterdir():
+        (tmp_path / "cache" / scenes.name).symlink_to(scenes)
+    found = Evaluate(experiment, PoisonVictim(experiment), split).result(context)["metrics"]
+    # A share of the part that the study judges on: six test images, or the four that validation has.
+    share = found["probe_rendered_sst2_accuracy"] * {"test": 6, "validation": 4}[split]
+    assert share == pytest.approx(round(share))
+    prepared = {path.name.split("-")[1] for path in (tmp_path / "cache").glob("torchvision-*") if path.is_dir()}
+    assert prepared == {"train", split}
 
 
 @pytest.mark.slow

@@ -29,6 +29,8 @@ TABLE1: dict[str, Any] = {
     },
 }
 
+TABLE2 = ("cifar10", "cifar100", "dtd", "stl10", "svhn", "food101", "oxford_iiit_pet", "rendered_sst2")
+
 
 def values(points: tuple[PublishedPoint, ...], metric: str = ASR) -> dict[Point, float]:
     return {point.point: point.value for point in points if point.metric == metric}
@@ -136,7 +138,7 @@ def test_titles() -> None:
         ({"axis": None, "at": "FT"}, "at: 'FT' is no value of the axis defense.in_modal_weight"),
         (
             {"paper": "CleanerCLIP", "table": "Table2", "attack": "BadNet", "axis": None, "at": 0},
-            "has several accuracy for 0. Set `setting` to one of: linear probe on CIFAR10, ",
+            "has several accuracy for 0. Set `defense` to one of: CleanCLIP, ",
         ),
     ],
 )
@@ -149,16 +151,24 @@ def test_wrong_pick_says_what_is_known(change: dict[str, str], message: str) -> 
 
 def test_a_metric_that_nobody_measures_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     # As a newly printed one would be, for all that are in the file so far are measured.
-    monkeypatch.delitem(METRICS, "accuracy")
-    probes = Pick(paper="CleanerCLIP", table="Table2", defense="FT", at=0)
+    monkeypatch.delitem(METRICS, "accuracy, linear probe on DTD")
+    probes = Pick(paper="CleanerCLIP", table="Table2", defense="FT", setting="linear probe on DTD", at=0)
     with pytest.raises(ConfigError, match="has only accuracy, which bdray does not measure"):
         published_points([probes], [LAMBDA])
 
 
 def test_probes_stand_beside_probes() -> None:
-    pick = Pick(paper="CleanerCLIP", table="Table2", defense="FT", setting="linear probe on ImageNet1K", at=0)
-    [found] = published_points([pick], [LAMBDA])
-    assert (found.metric, found.value) == ("linear_probe_clean_accuracy", 0.6058)
+    pick = Pick(
+        paper="CleanerCLIP", table="Table2", match={"defense": AxisMatch(column="defense", values={"UBT": None})}
+    )
+    axis = Axis(field="defense", label="defense", values=["FT", "CleanCLIP", "UBT"])
+    found = {(point.metric, *point.point): point.value for point in published_points([pick], [axis])}
+    # The setting says which set a printed accuracy is of: nine columns, of which the attack's own task is one.
+    assert len(found) == 18
+    assert found["linear_probe_clean_accuracy", "FT"] == pytest.approx(0.6058)
+    assert found["probe_rendered_sst2_accuracy", "CleanCLIP"] == pytest.approx(0.7035)
+    names = {name for name, _ in found} - {"linear_probe_clean_accuracy"}
+    assert names == {f"probe_{name}_accuracy" for name in TABLE2}
 
 
 SAME = {"column": "attack"}
