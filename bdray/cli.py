@@ -5,7 +5,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.markup import escape
 
-from bdray.exceptions import BdrayError
+from bdray.exceptions import DISK_FULL, BdrayError
 
 GOOD, FOUND, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses: fine; fine, but what was looked for is there; a mistake of the user; Ctrl-C."""
@@ -25,6 +25,16 @@ def run(work: Callable[[Console], int], after_interrupt: str = "") -> int:
         return work(Console())
     except BdrayError as error:
         complaints.print(f"[bold red]error:[/] {plain(str(error))}", highlight=False, soft_wrap=True)
+        return BAD_INPUT
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        said = plain(" ".join(str(error).split()))
+        complaints.print(
+            f"[bold red]error:[/] the disk is full: {said}. Make room, and run the same command again.",
+            highlight=False,
+            soft_wrap=True,
+        )
         return BAD_INPUT
     except KeyboardInterrupt:
         complaints.print(f"\nInterrupted. {after_interrupt}".rstrip(), highlight=False, soft_wrap=True)

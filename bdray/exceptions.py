@@ -4,6 +4,11 @@ Every one of them states what is wrong, where, which rule it breaks and what to 
 line prints the message without a traceback and exits with status 2.
 """
 
+import errno
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Numbers of the errors of the operating system that a user can act on wherever they occur."""
+
 
 class BdrayError(Exception):
     """Base of all errors that are the user's to solve."""

@@ -85,4 +85,7 @@ class StreamedImages:
 @cache
 def _pool(process: int) -> ThreadPoolExecutor:
     """The threads of this process; a forked one has none of its parent's."""
-    return ThreadPoolExecutor(num_threads(), thread_name_prefix="decode")
+    import torch.utils.data
+
+    is_loader = torch.utils.data.get_worker_info() is not None  # one of several, who share the CPUs
+    return ThreadPoolExecutor(1 if is_loader else num_threads(), thread_name_prefix="decode")

@@ -120,9 +120,14 @@ class Place:
 
         def copy() -> None:
             partial = self._partial(path)
-            pyarrow.fs.copy_files(str(source), partial, pyarrow.fs.LocalFileSystem(), self._fs)
-            if partial != path:
-                self._fs.move(partial, path)
+            try:
+                pyarrow.fs.copy_files(str(source), partial, pyarrow.fs.LocalFileSystem(), self._fs)
+                if partial != path:
+                    self._fs.move(partial, path)
+            except OSError:
+                if self.folder is not None:  # a disk that is full must not be filled with halves of files
+                    (self.folder / partial).unlink(missing_ok=True)
+                raise
 
         self._try(path, "written", copy)
 

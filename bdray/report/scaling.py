@@ -1,7 +1,8 @@
 """How a metric scales with a size: which law says so, how sure that is, and how far beyond the data it is stretched.
 
 The law is chosen by leave-one-level-out cross validation: each size is predicted from all others, and the simplest law
-wins whose mean error is within one standard error of the best one's (Breiman et al. 1984, section 3.4.3). So a constant
+wins whose mean error is within one standard error of the best one's (Breiman et al. 1984, section 3.4.3). That is the
+standard error of the difference, size by size: sizes that are hard for both laws do not tell them apart. So a constant
 wins ties. Intervals come from a bootstrap over seeds: the runs of a seed share a victim or a base, so they stay
 together. Every function is pure.
 """
@@ -31,8 +32,11 @@ RESAMPLES = 1000
 _TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 RESOLUTION = 1e-6
 """Of predictions, in parts of the largest value: a search for the least squares ends somewhere."""
+SPARE_LEVELS = 2
+"""Sizes that a law needs beyond its parameters: one is held out, and its fit to the others must not be able to go
+through all of them whatever they are."""
 MIN_LEVELS = 3
-"""Fewer cannot hold one out and still tell a trend from a constant."""
+"""Which is as many as the papers print. Of so few only one size is spared, or a constant would compete with itself."""
 
 
 @component
@@ -160,9 +164,9 @@ def levels_of(curves: Curves, seeds: Sequence[int]) -> Levels:
 
 def try_law(law: Law, levels: Levels, *, is_rate: bool) -> Candidate:
     """Fit a law to all levels, and to all but each one in turn to predict that one."""
-    if len(levels) <= law.num_parameters:
-        need = law.num_parameters + 1
-        return Candidate(law, None, problem=f"needs {need} sizes, for it is fitted without each of them in turn")
+    need = law.num_parameters + (SPARE_LEVELS if len(levels) > MIN_LEVELS else 1)
+    if len(levels) < need:
+        return Candidate(law, None, problem=f"needs {need} sizes, or it fits any that are left without one of them")
     whole = fit(law, levels, is_rate=is_rate)
     if whole is None:
         return Candidate(law, None, problem="its fit did not converge")
@@ -187,12 +191,20 @@ def choose(candidates: Sequence[Candidate], resolution: float = 0.0) -> Candidat
 
 
 def near_best(candidates: Sequence[Candidate], resolution: float = 0.0) -> list[Candidate]:
-    """The law of the smallest error and all within one standard error of it: what the data do not tell apart."""
+    """The law of the smallest error and all that the data do not tell from it.
+
+    Those are the laws whose errors exceed the best one's by no more than one standard error of the difference.
+    """
     racing = [one for one in candidates if one.errors]
     if not racing:
         return []
     best = min(racing, key=lambda one: one.error)
-    return [one for one in racing if one.error <= best.error + best.standard_error + resolution]
+    return [one for one in racing if _is_near(one, best, resolution)]
+
+
+def _is_near(one: Candidate, best: Candidate, resolution: float) -> bool:
+    excess = Candidate(one.law, None, tuple(e - b for e, b in zip(one.errors, best.errors, strict=True)))
+    return excess.error <= excess.standard_error + resolution
 
 
 def bootstrap(curves: Curves, chosen: Fit, resamples: int, seed: int) -> Bootstrap | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from bdray.report.scaled_series import Series
-from bdray.report.scaling import Bootstrap, Candidate, how_far, near_best
+from bdray.report.scaling import MIN_LEVELS, Bootstrap, Candidate, how_far, near_best
 from bdray.report.scaling_tables import show_error, show_parameters
 from bdray.report.study import show_level
 
@@ -84,13 +84,16 @@ def say_worth(series: Sequence[Series]) -> str:
         return ""
     fewest = min(len(one.scaled.levels) for one in fitted)
     sentences = [
-        "Laws compete by leaving out one size at a time; ± is the standard error over sizes, and of all laws within "
-        "one of the best the simplest wins."
+        "Laws compete by leaving out one size at a time, and need two sizes more than they have parameters; ± is the "
+        "standard error over sizes. Of all laws whose errors exceed the best one's by no more than one standard error "
+        "of the difference, size by size, the simplest wins."
     ]
+    if fewest == MIN_LEVELS:
+        sentences.append("Of three sizes only one is spared, and a law of two parameters goes through any other two.")
     if fewest < FEW_LEVELS:
         sentences.append(
             f"With {fewest} sizes that is a weak test: in simulations of a constant over 5 sizes and 3 seeds another "
-            "law won in one case of eight."
+            "law won in one case of thirteen."
         )
     sentences += list(dict.fromkeys(_resampling(one.scaled.bootstrap) for one in fitted if one.scaled.bootstrap))
     if any(one.scaled.bootstrap is None for one in fitted):

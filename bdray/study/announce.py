@@ -55,11 +55,14 @@ def _say_search(loaded: LoadedStudy, console: Console) -> None:
 
 def _price(loaded: LoadedStudy, known: Plan) -> Price:
     runtime = loaded.runtime
-    return price(known, runtime.training, runtime.expected_slots, Store(runtime.store_uri, runtime.cache))
+    return price(known, runtime.training, runtime.local_slots, Store(runtime.store_uri, runtime.cache))
 
 
 def _duration(loaded: LoadedStudy, found: Price) -> str:
-    """``about 8 min on 2 slots``."""
+    """``about 8 min on 2 slots``, ``about 31.0 h of GPU time; how long depends on the cluster``."""
+    slots = loaded.runtime.local_slots
+    if slots is None:
+        return f"about {show_time(3600 * found.hours)} of {found.unit} time; how long depends on the cluster"
     if found.wall_seconds < 60:
         return "under a minute"
-    return f"about {show_time(found.wall_seconds)} on {loaded.runtime.expected_slots} slots"
+    return f"about {show_time(found.wall_seconds)} on {slots} slots"

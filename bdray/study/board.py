@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 from bdray.pipeline.stages import PoisonVictim
@@ -9,6 +10,7 @@ from bdray.pipeline.store import Store
 from bdray.study.plan import Job, Result, jobs, trials
 from bdray.study.search.base import Proposal, Proposer, Pruned
 from bdray.study.spec import LoadedStudy, Trial
+from bdray.study.waiting import Waiting
 
 
 class Listener(Protocol):
@@ -39,25 +41,25 @@ class Listener(Protocol):
 class _Point:
     """A proposal that is not told yet."""
 
+    number: int
+    """Counted up, as points come."""
     proposal: Proposal
     trials: list[Trial]
     chains: list[list[Job]]
     """Each trial's jobs."""
+    open: set[str] = field(default_factory=set)
+    """Keys of the trials' last jobs, as far as they have not ended."""
+
+    @cached_property
+    def last(self) -> list[Job]:
+        """Each trial's last job; the first seed's is judged."""
+        return [chain[-1] for chain in self.chains]
 
     @property
-    def keys(self) -> list[str]:
-        """Key of each trial's last job."""
-        return [chain[-1].key for chain in self.chains]
-
-    @property
-    def victims(self) -> list[str]:
-        """Key of each trial's victim, itself where nothing is defended; empty where a defense trains in its place."""
-        found = [[job.key for job in chain if isinstance(job.stage, PoisonVictim)] for chain in self.chains]
-        return [keys[0] if keys else "" for keys in found]
-
-    def needs(self, key: str) -> bool:
-        """Whether a job is among those of its trials."""
-        return any(job.key == key for chain in self.chains for job in chain)
+    def victims(self) -> list[Job | None]:
+        """Each trial's victim, itself where nothing is defended; None where a defense trains in its place."""
+        found = [[job for job in chain if isinstance(job.stage, PoisonVictim)] for chain in self.chains]
+        return [victims[0] if victims else None for victims in found]
 
 
 @dataclass
@@ -75,25 +77,32 @@ class Board:
     max_open: int | None = None
     """Trials that may be open when another point is asked for, so that a search chooses its last points by what its
     first ones gave. None asks for all at once, which suits a grid."""
-    waiting: dict[str, Job] = field(default_factory=dict)
+    waiting: Waiting = field(default_factory=Waiting)
     running: dict[str, Job] = field(default_factory=dict)
-    results: dict[str, Result] = field(default_factory=dict)
+    finished: set[str] = field(default_factory=set)
+    """Keys of the jobs whose results are in the store."""
     failures: dict[str, str] = field(default_factory=dict)
     """Reason by key."""
     stopped: set[str] = field(default_factory=set)
     """Keys of running jobs that were told to stop."""
     _pruned: dict[str, Pruned] = field(default_factory=dict)
     """By the key of the job that was judged."""
-    _points: list[_Point] = field(default_factory=list)
+    _points: dict[int, _Point] = field(default_factory=dict)
+    _by_key: dict[str, dict[int, _Point]] = field(default_factory=dict)
+    """The points that need a job, their own last ones and all before."""
+    _results: dict[str, Result] = field(default_factory=dict)
+    """Of jobs that points need; the others are forgotten, for a study may have thousands, and the store has them."""
+    _ended: dict[int, _Point] = field(default_factory=dict)
+    """Points all of whose trials have ended, to be told."""
+    _num_points: int = 0
     _exhausted: bool = False
 
     def next(self) -> Job | None:
         """A job that may run now, the costliest first so that the end is even; None if there is none for now."""
         while True:
-            ready = [job for job in self.waiting.values() if all(key in self.results for key in job.needs)]
-            if ready:
-                job = max(ready, key=lambda job: (self._upstream(job), job.images))
-                self.running[job.key] = self.waiting.pop(job.key)
+            job = self.waiting.next()
+            if job is not None:
+                self.running[job.key] = job
                 return job
             if self._exhausted or self._is_full:
                 return None
@@ -105,9 +114,9 @@ class Board:
 
     @property
     def _is_full(self) -> bool:
-        keys = [key for point in self._points for key in point.keys]
-        is_open = [key not in self.results and key not in self.failures for key in keys]
-        return self.max_open is not None and sum(is_open) >= self.max_open
+        if self.max_open is None:
+            return False
+        return sum(job.key in point.open for point in self._points.values() for job in point.last) >= self.max_open
 
     @property
     def is_finished(self) -> bool:
@@ -116,15 +125,17 @@ class Board:
 
     def judge(self, key: str, metrics: Mapping[str, Any]) -> list[str]:
         """Show the search an epoch of a running job; keys of the running jobs that are to stop because of it."""
-        judged = [point for point in self._points if point.keys[0] == key]
-        others = [point for point in self._points if point.keys[0] != key]
-        if not judged or any(point.needs(key) for point in others):  # these need the result, whatever it is
+        needing = self._needing(key)
+        judged = [point for point in needing if point.last[0].key == key]
+        if not judged or len(judged) < len(needing):  # the others need the result, whatever it is
             return []
         is_last = int(metrics["epoch"]) >= self.running[key].epochs
         pruned = self.proposer.judge(judged[0].proposal, metrics, is_last=is_last)
         if pruned is None:
             return []
-        self._pruned[key], self._points = pruned, others
+        self._pruned[key] = pruned
+        for point in judged:
+            self._close(point)
         for point in judged[1:]:
             self.proposer.prune(point.proposal, pruned)
         for point in judged:
@@ -153,31 +164,49 @@ class Board:
             self._fail(job, reason)
         self._tell()
 
-    def _upstream(self, job: Job) -> bool:
-        """Whether other jobs wait for this one; those go first."""
-        return any(job.key in other.needs for other in self.waiting.values())
-
     def _add(self, proposal: Proposal) -> None:
         found = trials(self.loaded, proposal)
-        point = _Point(proposal, found, [jobs(trial) for trial in found])
-        first = point.keys[0]
+        chains = [jobs(trial) for trial in found]
+        first = chains[0][-1].key
         if proposal.pruned is not None:
             self._pruned[first] = proposal.pruned
             self.listener.prune(found[0], proposal.pruned)
-        elif first in self._pruned and first not in self.results:  # the same model under another name
+        elif first in self._pruned and first not in self.finished:  # the same model under another name
             self.proposer.prune(proposal, self._pruned[first])
             self.listener.prune(found[0], self._pruned[first])
-        elif not proposal.is_elsewhere or all(job.find(self.store) for chain in point.chains for job in chain):
-            self._points.append(point)
-            for chain in point.chains:
-                self._queue(chain)
-            self._tell()
+        elif not proposal.is_elsewhere or all(job.find(self.store) for chain in chains for job in chain):
+            self._open(_Point(self._num_points, proposal, found, chains))
+
+    def _open(self, point: _Point) -> None:
+        self._num_points += 1
+        self._points[point.number] = point
+        point.open = {job.key for job in point.last if job.key not in self.finished and job.key not in self.failures}
+        if not point.open:
+            self._ended[point.number] = point
+        for chain in point.chains:
+            for job in chain:
+                self._by_key.setdefault(job.key, {})[point.number] = point
+            self._queue(chain)
+        self._tell()
+
+    def _needing(self, key: str) -> list[_Point]:
+        """The points among whose trials' jobs it is."""
+        return list(self._by_key.get(key, {}).values())
+
+    def _close(self, point: _Point) -> None:
+        """Forget a point, and the results that no other one needs."""
+        del self._points[point.number]
+        for key in {job.key for chain in point.chains for job in chain}:
+            del self._by_key[key][point.number]
+            if not self._by_key[key]:
+                del self._by_key[key]
+                self._results.pop(key, None)
 
     def _queue(self, chain: Sequence[Job]) -> None:
         """Let jobs run that are not known yet, unless the store has them or their inputs failed."""
-        known = (self.waiting, self.running, self.results, self.failures)
+        known = (self.waiting, self.running, self.finished, self.failures)
         for job in chain:
-            if any(job.key in jobs_by_key for jobs_by_key in known):
+            if any(job.key in keys for keys in known):
                 continue
             result = job.find(self.store)
             if result is not None:
@@ -185,25 +214,37 @@ class Board:
             elif broken := [key for key in job.needs if key in self.failures]:
                 self._fail(job, f"needs a stage that failed: {self.failures[broken[0]]}")
             else:
-                self.waiting[job.key] = job
+                self.waiting.add(job, self.finished)
 
     def _take(self, result: Result) -> None:
-        self.results[result.job.key] = result
+        key = result.job.key
+        self.finished.add(key)
+        if key in self._by_key:
+            self._results[key] = result
+        self.waiting.finish(key)
+        self._note_end(key)
         self.listener.result(result)
+
+    def _note_end(self, key: str) -> None:
+        for point in self._needing(key):
+            point.open.discard(key)
+            if not point.open:
+                self._ended[point.number] = point
 
     def _fail(self, job: Job, reason: str) -> None:
         self.failures[job.key] = reason
+        self._note_end(job.key)
         self.listener.fail(job, reason)
-        for other in [other for other in self.waiting.values() if job.key in other.needs]:
+        for other in self.waiting.needing(job.key):
             if other.key in self.waiting:
-                del self.waiting[other.key]
+                self.waiting.remove(other.key)
                 self._fail(other, f"{job.label} failed: {reason}")
 
     def _drop(self, keys: Iterable[str]) -> list[str]:
         """Give up the jobs that no point needs any more; keys of those that run."""
-        idle = {key for key in keys if not any(point.needs(key) for point in self._points)}
+        idle = {key for key in keys if key not in self._by_key}
         for key in idle & self.waiting.keys():
-            del self.waiting[key]
+            self.waiting.remove(key)
         leaving = sorted(idle & self.running.keys())
         self.stopped.update(leaving)
         return leaving
@@ -211,25 +252,33 @@ class Board:
     def _leave(self, job: Job) -> None:
         """A job that was told to stop has ended; it goes on where a point needs it that came up since."""
         self.stopped.discard(job.key)
-        if any(point.needs(job.key) for point in self._points):
-            self.waiting[job.key] = job
+        if job.key in self._by_key:
+            self.waiting.add(job, self.finished)
         else:
             self.listener.stop(job)
 
     def _tell(self) -> None:
         """Close the points all of whose trials have ended."""
-        open_points = []
-        for point in self._points:
-            if not all(key in self.results or key in self.failures for key in point.keys):
-                open_points.append(point)
-                continue
-            found = [self.results.get(key) for key in point.keys]
-            victims = [self.results.get(key) for key in point.victims]
+        ended = [self._ended.pop(number) for number in sorted(self._ended)]
+        for point in ended:
+            found = [self._recall(job) for job in point.last]
+            victims = [self._recall(job) if job else None for job in point.victims]
             for trial, result, victim in zip(point.trials, found, victims, strict=True):
                 self.listener.trial(trial, result, victim)
             self._show_epochs(point, found[0])
             self.proposer.tell(point.proposal, _mean(found), _mean(victims))
-        self._points = open_points
+            self._close(point)
+
+    def _recall(self, job: Job) -> Result | None:
+        """The result of a job that has ended; None if it failed."""
+        if job.key not in self.finished:
+            return None
+        if job.key not in self._results:  # it was forgotten before this point came up
+            found = job.find(self.store)
+            if found is None:
+                return None
+            self._results[job.key] = found
+        return self._results[job.key]
 
     def _show_epochs(self, point: _Point, result: Result | None) -> None:
         """Let the search see all epochs of a finished point: it has not, where the store had the result."""

@@ -1,8 +1,10 @@
 """Pictures of what the study's triggers do, from the store into the folder of results."""
 
+import logging
 import os
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from bdray.report import study as study_file
 from bdray.study.plan import Result
 from bdray.study.space import AFTER_VICTIM, Axis, Point, place, show
 from bdray.study.spec import LoadedStudy, Trial
+
+_log = logging.getLogger(__name__)
 
 FOLDER = "examples"
 """Of the pictures, in the folder of results."""
@@ -74,15 +78,20 @@ class Examples:
 
 
 def copy_file(store: Store, stage: Stage, name: str, path: Path) -> bool:
-    """Copy a file of a stage's result, whole or not at all. Returns whether the store has it."""
+    """Copy a file of a stage's result, whole or not at all. Returns whether it is there."""
+    partial = path.with_suffix(".partial")
     try:
         source = store.fetch(stage.name, stage.key, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, partial)
+        os.replace(partial, path)
     except StoreError:
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    shutil.copyfile(source, partial)
-    os.replace(partial, path)
+    except OSError as error:  # such as a full disk: the next run of the study copies it
+        with suppress(OSError):
+            partial.unlink()
+        _log.warning("%s cannot be written: %s", path, error)
+        return False
     return True
 
 

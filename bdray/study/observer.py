@@ -1,9 +1,12 @@
 """What happens to jobs, passed on to the screen, the tracker and the results folder."""
 
+import logging
+import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bdray import config
+from bdray.exceptions import DataError
 from bdray.pipeline.provenance import commit
 from bdray.study.inputs import inputs
 from bdray.study.labels import DIGITS, SPLIT_TAG, curve_name, knob_params, result_names
@@ -17,6 +20,8 @@ from bdray.study.spec import LoadedStudy, Trial
 if TYPE_CHECKING:
     from bdray.tracking import Tracker
 
+_log = logging.getLogger(__name__)
+
 PARAMS = {
     "pretrain": ("data", "model", "pretrain"),
     "trigger": ("data", "model", "pretrain", "attack"),
@@ -29,6 +34,10 @@ PRUNED_TAG = "pruned"
 point needs them after all; ``tags.pruned = 'true'`` finds them in MLflow's search field."""
 
 
+WRITE_SECONDS = 5.0
+"""From one writing of the folder of results to the next."""
+
+
 class Observer:
     """Passes on what happens to jobs. All of it runs on the driver, the only writer of the tracker."""
 
@@ -37,6 +46,9 @@ class Observer:
         self._opened: set[str] = set()
         self._stopped: set[str] = set()
         """Keys of jobs that were stopped early."""
+        self._is_warned = False
+        self._is_behind, self._next_write = False, 0.0
+        """Whether the folder of results lacks something, and when it may be written next."""
 
     def start(self, job: Job) -> None:
         """A job was handed to a worker."""
@@ -76,7 +88,10 @@ class Observer:
 
     def trace(self, job: Job, traceback: str) -> None:
         """Keep the traceback of a failure that nobody foresaw, for whoever has to mend it."""
-        self._results.add_traceback(job.label, traceback)
+        try:
+            self._results.add_traceback(job.label, traceback)
+        except OSError as error:
+            _log.warning("%s: its traceback cannot be written: %s", job.label, error)
 
     def trial(self, trial: Trial, result: Result | None, victim: Result | None) -> None:
         """A trial of the study has ended."""
@@ -84,7 +99,7 @@ class Observer:
             self._results.add_victim(trial, victim)
         if result is not None:
             self._results.add_trial(trial, result)
-        self._results.write()
+        self._note_change()
 
     def stop(self, job: Job) -> None:
         """A job left early because it was told to."""
@@ -100,7 +115,30 @@ class Observer:
             self._tracker.log(job.key, int(epoch["epoch"]), self._measured(epoch))
         self._end_early(job, f"stopped early, after epoch {pruned.epoch} of {job.epochs}")
         self._results.add_pruned(trial, pruned)
-        self._results.write()
+        self._note_change()
+
+    def _note_change(self) -> None:
+        self._is_behind = True
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Write the results so far, if they are not written and it is a while since they were.
+
+        All of them are written each time, which takes longer the more there are; and the store has them anyway.
+        """
+        if self._is_behind and time.monotonic() >= self._next_write:
+            self._write()
+            self._next_write = time.monotonic() + WRITE_SECONDS
+
+    def _write(self) -> None:
+        """Write the results so far. Trouble, of which one is told once, is no reason to stop: the next time has all."""
+        try:
+            self._results.write()
+            self._is_behind = False
+        except DataError as error:
+            if not self._is_warned:
+                _log.warning("%s This run goes on, and tries again.", error)
+            self._is_warned = True
 
     def _end_early(self, job: Job, reason: str) -> None:
         self._stopped.add(job.key)
@@ -111,6 +149,8 @@ class Observer:
         for job in jobs:
             if job.key in self._opened:
                 self._tracker.finish(job.key, status="KILLED", reason=reason)
+        if self._is_behind:
+            self._write()
 
     def _times(self, result: Result) -> tuple[float | None, float | None]:
         """When a result of an earlier run was computed; of this run's, MLflow sees for itself."""

@@ -43,7 +43,7 @@ class Job:
         """What the trigger does before any poisoning: shared by all jobs of one trigger, and no part of the result."""
         return evaluate_base(self.stage.experiment, self.split) if self.evaluation else None
 
-    @property
+    @cached_property
     def needs(self) -> tuple[str, ...]:
         """Keys of the models and triggers that must be there first."""
         return tuple(stage.key for stage in self.stage.inputs)

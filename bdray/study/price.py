@@ -43,7 +43,7 @@ class Price:
     unit: str
     """``CPU`` or ``GPU``."""
     wall_seconds: float
-    """On an idle machine."""
+    """On an idle machine; NaN where the slots are not known."""
     trial_seconds: float
     """Mean of the last stages, which belong to one trial each; NaN without any."""
     basis: str
@@ -79,13 +79,13 @@ class Price:
         return table
 
 
-def price(plan: Plan, launch: Launch, slots: int, store: Store) -> Price:
+def price(plan: Plan, launch: Launch, slots: int | None, store: Store) -> Price:
     """Price what a plan has to compute.
 
     Args:
         plan: Distinct jobs, inputs first.
         launch: How they are launched.
-        slots: Jobs that run at once.
+        slots: Jobs that run at once; None if that is not known.
         store: Where measured runs are.
     """
     estimate = estimate_for(launch, store)
@@ -101,7 +101,7 @@ def price(plan: Plan, launch: Launch, slots: int, store: Store) -> Price:
     return Price(
         lines=tuple(_line(kind, stages, estimate, rate) for kind, stages in lines.items()),
         unit="GPU" if launch.gpus_per_worker else "CPU",
-        wall_seconds=wall_seconds({job.key: job.needs for job in plan.missing}, seconds, slots),
+        wall_seconds=wall_seconds({job.key: job.needs for job in plan.missing}, seconds, slots) if slots else math.nan,
         trial_seconds=math.fsum(seconds[key] for key in last) / len(last) if last else math.nan,
         basis=estimate.basis,
     )

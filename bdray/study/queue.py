@@ -35,7 +35,9 @@ class JobQueue(Searcher):
         self._gate = Gate() if board.loaded.study.search.watched else None
         self._jobs: dict[str, Job] = {}
         self._reasons: dict[str, str] = {}
-        self.error: BdrayError | None = None
+        self._lost: dict[str, str] = {}
+        """What a trial said when its process was lost; Tune starts it again."""
+        self.error: BdrayError | OSError | None = None
         """What ended the study; Tune would hide it in a traceback, or go on."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
@@ -63,16 +65,21 @@ class JobQueue(Searcher):
                 self._gate.answer(job.key, int(metrics["epoch"]), stopped)
         elif result.get("event") == "failed":
             self._note_failure(trial_id, result)
+        elif result.get("event") == "lost":
+            self._observer.trace(job, result["traceback"])
+            self._lost[trial_id] = result["reason"]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Move the job to where it belongs."""
         if result is not None and result.get("event") == "failed":
             self._note_failure(trial_id, result)
         job = self._jobs.pop(trial_id)
-        reason = self._reasons.pop(trial_id, None)
+        reason, lost = self._reasons.pop(trial_id, None), self._lost.pop(trial_id, None)
         if error:
-            retries = self._runtime.training.max_retries
-            reason = f"its process died {retries + 1} times. Is there enough memory? Ray's logs tell more."
+            tries = self._runtime.training.max_retries + 1
+            reason = f"its process died {tries} times. Is there enough memory? Ray's logs tell more."
+            if lost is not None:
+                reason = f"it was tried {tries} times, each in a new process: {lost}"
         self._meter.stop(job.key)
         with self._remembered():
             if reason is None:
@@ -87,7 +94,7 @@ class JobQueue(Searcher):
             raise self.error
         try:
             yield
-        except BdrayError as error:
+        except (BdrayError, OSError) as error:
             self.error = error
             raise
 
@@ -108,6 +115,21 @@ class JobQueue(Searcher):
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Nothing to save."""
+
+
+class Pulse(tune.Callback):
+    """Lets the observer catch up with what it put off, each time that Tune has looked around."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """See :meth:`Observer.catch_up`."""
+        self._observer.catch_up()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, as above."""
+        return {}
 
 
 def run(board: Board, first: Job, observer: Observer, runtime: Runtime, slots: int, meter: Meter) -> None:
@@ -136,6 +158,7 @@ def run(board: Board, first: Job, observer: Observer, runtime: Runtime, slots: i
                 name="study",
                 storage_path=folder,
                 verbose=0,
+                callbacks=[Pulse(observer)],
                 failure_config=FailureConfig(max_failures=launch.max_retries),
             ),
         )

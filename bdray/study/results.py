@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from bdray import config
+from bdray.exceptions import DataError
 from bdray.pipeline.stages import Stage, victim_of
-from bdray.pipeline.store import Manifest, Store
+from bdray.pipeline.store import Store
 from bdray.report import study as study_file
 from bdray.report.results import NO_DEFENSE, NUMBER
+from bdray.study.computed import Provenance
 from bdray.study.embeddings import FOLDER as EMBEDDINGS_FOLDER
 from bdray.study.embeddings import Embeddings
 from bdray.study.examples import FOLDER as EXAMPLES_FOLDER
@@ -53,7 +55,7 @@ class ResultsFolder:
     _rows: dict[tuple[Any, ...], Row] = field(default_factory=dict)
     """By key and point: a search may propose a point again, and several points may share a victim."""
     _history: dict[tuple[Any, ...], list[Row]] = field(default_factory=dict)
-    _manifests: dict[str, Manifest] = field(default_factory=dict)
+    _provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
         self._examples = Examples(self.folder, self.loaded, self.store)
@@ -107,7 +109,20 @@ class ResultsFolder:
         return (*files, *(path for path in folders if path.is_dir()))
 
     def write(self) -> None:
-        """Bring the files up to date."""
+        """Bring the files up to date, each of them whole or not at all.
+
+        Raises:
+            DataError: If they cannot be written, as on a full disk.
+        """
+        try:
+            self._write()
+        except OSError as error:
+            raise DataError(
+                f"{self.folder}: the study's results cannot be written ({error.strerror or error}). Make room, or mend "
+                "what is wrong there, and run the same command again: finished stages are in the store."
+            ) from error
+
+    def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         ordered = self._ordered()
         _write_csv(self.folder / "results.csv", [self._rows[identity] for identity in ordered])
@@ -143,7 +158,7 @@ class ResultsFolder:
         identity = (role, result.job.key, *point.values())
         if self._rows.get(identity, {}).get("status") == "done":
             return
-        self._manifests[result.job.key] = result.model
+        self._provenance.add(result.model)
         stage = result.job.stage
         common = self._common(stage, role, point, number)
         trigger = stage.experiment.attack.trigger.type
@@ -197,7 +212,7 @@ class ResultsFolder:
             similarities=self._similarities.listing(),
             embeddings=self._embeddings.listing(),
             settings=self.loaded.base,
-            provenance=_provenance(list(self._manifests.values())),
+            provenance=self._provenance.described,
             planned_trials=self._planned,
             failures=[study_file.Failure(**failure) for failure in self.failures],
             mlflow=self.tracking,
@@ -223,26 +238,6 @@ def _epochs(common: Row, history: Sequence[Mapping[str, float]]) -> list[Row]:
         terms = {name: value for name, value in epoch.items() if name.endswith("_loss") or name.startswith(DYNAMICS)}
         rows.append({**common, "epoch": int(epoch["epoch"]), **kept, **terms})
     return rows
-
-
-def _provenance(manifests: list[Manifest]) -> Row:
-    """What computed the results, from the results themselves, so that a rerun that computes nothing changes nothing."""
-    if not manifests:
-        return {}
-    found: Row = {}
-    for name in ("commit", "python", "versions"):
-        values = [manifest[name] for manifest in manifests]
-        distinct = [value for index, value in enumerate(values) if value not in values[:index]]
-        found[name] = distinct[0] if len(distinct) == 1 else distinct
-    started = min(manifest["started"] for manifest in manifests)
-    ended = max(manifest["started"] + manifest["seconds"] for manifest in manifests)
-    return {
-        **found,
-        "workers": sorted({manifest["worker"].partition(":")[0] for manifest in manifests}),
-        "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
-        "finished": datetime.fromtimestamp(ended, UTC).isoformat(timespec="seconds"),
-        "training_seconds": round(sum(manifest["seconds"] for manifest in manifests), 1),
-    }
 
 
 def _write_csv(path: Path, rows: list[Row]) -> None:

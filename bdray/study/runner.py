@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from bdray.tracking import Tracker
 
 
+END = (KeyboardInterrupt, BdrayError, OSError)
+"""What ends a study before it is done: somebody, a mistake, or the machine, such as one whose disk is full."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a run of a study left behind."""
@@ -50,7 +54,8 @@ def run(loaded: LoadedStudy, console: Console, say_plan: Callable[[Plan], None])
     """Run whatever of the study the store does not have, and report on all of it.
 
     Raises:
-        BdrayError: If the study, the store, the tracker or the cluster cannot be used; before any training.
+        BdrayError: If the study, the store, the tracker or the cluster cannot be used, before any training; or if the
+            results cannot be written in the end.
     """
     folder, study = results_folder(loaded), loaded.study
     store = Store(loaded.runtime.store_uri, loaded.runtime.cache)
@@ -61,26 +66,39 @@ def run(loaded: LoadedStudy, console: Console, say_plan: Callable[[Plan], None])
     _check_data(loaded, known)
     with _tracker(loaded, folder, needs_ray=bool(known.missing) or not known.jobs) as tracker:
         results = ResultsFolder(folder, loaded, store, _planned_trials(study), _pages(tracker))
-        results.write()
-        with progress(console, list(known.missing), loaded.runtime.expected_slots) as screen:
-            observer, board = Observer(loaded, screen, tracker, results), None
-            meter = loaded.runtime.training.meter
-            try:
-                with closing(study.search.open(study.axes, loaded.objectives, _home(loaded, meter))) as proposer:
-                    board = Board(loaded, proposer, store, observer, max_open=None if known.jobs else 1)
-                    _run_jobs(board, observer, loaded, meter)
-            except (KeyboardInterrupt, BdrayError) as error:
-                reason = str(error) or "interrupted"
-                observer.interrupt(board.running.values() if board else (), reason)
-                tracker.finish_study(status="KILLED", reason=reason)
-                raise
-        results.tracking = _pages(tracker, results.keys("trial"), results.keys("victim"))
-        results.write()
-        report = build(folder)
+        with _told_if_it_ends(tracker):
+            results.write()
+            with progress(console, list(known.missing), loaded.runtime.expected_slots) as screen:
+                observer, board = Observer(loaded, screen, tracker, results), None
+                meter = loaded.runtime.training.meter
+                try:
+                    with closing(study.search.open(study.axes, loaded.objectives, _home(loaded, meter))) as proposer:
+                        board = Board(loaded, proposer, store, observer, max_open=None if known.jobs else 1)
+                        _run_jobs(board, observer, loaded, meter)
+                except END as error:
+                    observer.interrupt(board.running.values() if board else (), _words(error))
+                    raise
+            results.tracking = _pages(tracker, results.keys("trial"), results.keys("victim"))
+            results.write()
+            report = build(folder)
         tracker.log_files(None, (*report.files, *results.files), "report")
         tracker.finish_study(status="FAILED" if results.failures else "FINISHED")
         damaged = tuple(why for name, why in store.damaged().items() if name not in damaged_before)
         return Outcome(report, len(results.failures), results.tracking, tracker.pending, proposer.limit, damaged)
+
+
+@contextmanager
+def _told_if_it_ends(tracker: "Tracker") -> Iterator[None]:
+    """Let MLflow know what ended the study, or its run would look as if it went on for ever."""
+    try:
+        yield
+    except END as error:
+        tracker.finish_study(status="KILLED", reason=_words(error))
+        raise
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or "interrupted"
 
 
 def known_plan(loaded: LoadedStudy, store: Store) -> Plan:

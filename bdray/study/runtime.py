@@ -8,6 +8,7 @@ from pydantic import Field
 
 from bdray.models.execution import Execution
 from bdray.registry import component
+from bdray.study.gpus import count_gpus
 from bdray.study.search.meter import Meter
 
 
@@ -79,15 +80,23 @@ class Runtime:
         return self.tracking_uri or f"sqlite:///{self.output.absolute() / 'mlflow.db'}"
 
     @property
+    def local_slots(self) -> int | None:
+        """Trials that a local Ray runs at once; None where it could run none, or where a cluster does.
+
+        What a cluster holds is known only when it answers.
+        """
+        if self.address is not None:
+            return None
+        launch = self.training
+        fit = (self.cpus or len(os.sched_getaffinity(0))) / (launch.cpus_per_worker * launch.num_workers)
+        if launch.gpus_per_worker:
+            fit = min(fit, count_gpus() / (launch.gpus_per_worker * launch.num_workers))
+        return int(fit + 1e-9) or None  # ten times 0.1 GPU are one
+
+    @property
     def expected_slots(self) -> int:
-        """Trials that a local Ray runs at once; what a cluster holds is known only when it answers."""
-        return max(
-            1,
-            int(
-                (self.cpus or len(os.sched_getaffinity(0)))
-                // (self.training.cpus_per_worker * self.training.num_workers)
-            ),
-        )
+        """The same, or 1 where that is not known."""
+        return self.local_slots or 1
 
     @property
     def cache(self) -> Path:

@@ -196,19 +196,27 @@ def _under_base(folder: Path, tree: Tree, base: str | None, source: str) -> Tree
     """A study's fields as they are with its own base, or with another one.
 
     Raises:
-        ConfigError: If it says how it differs for a base that is not there.
+        ConfigError: If it says how it differs for a base that is not there, or is no study under one of those that it
+            names, whichever is asked for.
     """
     study = config.build(Study, tree, source)
     bases = [path.relative_to(folder / "base").with_suffix("") for path in (folder / "base").rglob("*.yaml")]
     known = {place.as_posix() for path in bases for place in (path, *path.parents)} - {"."}
-    for name, fields in study.for_base.items():
+    for name in study.for_base:
         if name not in known:
             raise ConfigError(
                 f"{source}: for_base.{name}: there is no such base, nor a folder of bases. "
                 f"{config.did_you_mean(name, known)}"
             )
-        if f"{base or study.base}/".startswith(f"{name}/"):
-            tree = {**tree, **fields}
+        config.build(Study, _changed(tree, study, name), f"{source}: for_base.{name}")
+    return _changed(tree, study, base or study.base)
+
+
+def _changed(tree: Tree, study: Study, base: str) -> Tree:
+    """The fields under a base or a folder of bases: those for a folder give way to those for what is in it."""
+    for name in sorted(study.for_base, key=lambda name: name.count("/")):
+        if f"{base}/".startswith(f"{name}/"):
+            tree = {**tree, **study.for_base[name]}
     return tree
 
 

@@ -68,7 +68,8 @@ class Study:
     """What else a reader should know, such as what was tried, in plain words."""
     for_base: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Fields that are other ones under another base, by its name or that of its folder: each is replaced as a whole, so
-    that nothing of a setting for small data is left at a paper's scale. Where several names fit, the later one wins."""
+    that nothing of a setting for small data is left at a paper's scale. What is said for a base wins over what is said
+    for its folder."""
 
     @field_validator("for_base")
     @classmethod

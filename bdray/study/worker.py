@@ -17,6 +17,7 @@ from bdray.pipeline import stages
 from bdray.pipeline.experiment import Experiment
 from bdray.pipeline.stages import Context, Stage
 from bdray.pipeline.store import Store
+from bdray.study import faults
 from bdray.study.gate import Stopped, is_told_to_stop
 from bdray.study.plan import Job
 from bdray.study.runtime import Launch, Runtime
@@ -44,7 +45,11 @@ def payload(job: Job, runtime: Runtime, gate: str | None = None) -> dict[str, An
 
 
 def run_trial(settings: dict[str, Any]) -> None:
-    """Run one job as a Tune trial: what fails in the trial is reported; when its process dies, Tune starts it again."""
+    """Run one job as a Tune trial.
+
+    What fails in the trial is reported, and not tried again; when its process dies, or is good for nothing any more,
+    Tune starts the trial again.
+    """
     told = json.loads(settings["job"])
     launch = config.build(Launch, told["training"], "trial")
     try:
@@ -56,11 +61,24 @@ def run_trial(settings: dict[str, Any]) -> None:
         tune.report({"event": "finished"})
     except BdrayError as error:
         tune.report({"event": "failed", "reason": str(error)})
-    except Exception as error:  # noqa: BLE001 - a bug, or a lack of memory: the study goes on without this trial
-        reason = f"{type(error).__name__}: {error}".strip()
-        tune.report({"event": "failed", "reason": reason, "traceback": traceback.format_exc()})
+    except Exception as error:  # a bug, or a lack of memory: the study goes on without this trial
+        said = {"reason": faults.reason(error), "traceback": traceback.format_exc()}
+        if faults.needs_new_process(error):
+            tune.report({"event": "lost", **said})
+            raise  # Tune ends this process and starts the trial again in another
+        tune.report({"event": "failed", **said})
     finally:
-        gc.collect()
+        _tidy_up()
+
+
+def _tidy_up() -> None:
+    """Leave nothing of a trial to the next one, nor to those that share its GPU."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_initialized():
+        with suppress(RuntimeError):  # of a GPU that serves this process no more
+            torch.cuda.empty_cache()
 
 
 def run_job(

@@ -225,8 +225,7 @@ class Tracker:
 
     def _submit(self, action: str, key: str | None, **content: object) -> None:
         record = {"action": action, "time": int(time.time() * 1000), **self._started[key], **content}
-        self._spool.waiting.append(record)
-        self._spool.save()
+        self._spool.add(record)
         self._send(budget=RESEND_BUDGET)
 
     def _send(self, budget: float) -> None:
@@ -235,7 +234,7 @@ class Tracker:
         if not self.pending or begun < self._next_attempt:
             return
         while self.pending and time.monotonic() - begun <= budget and self._deliver(self._spool.waiting[0]):
-            self._spool.waiting.popleft()
+            self._spool.drop()
         self._spool.save()
 
     def _deliver(self, record: Record) -> bool:

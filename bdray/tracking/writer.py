@@ -45,8 +45,9 @@ class Writer:
     def _start(self, record: Record) -> None:
         from mlflow.entities import Param, RunTag
 
-        run_id = self._find(record) or self._create(record)
-        run = self._client.get_run(run_id)
+        found = self._find(record)
+        run = self._client.get_run(found) if found else self._create(record)
+        run_id = run.info.run_id
         if run.info.status in ("FAILED", "KILLED"):
             self._client.update_run(run_id, status="RUNNING")
         params, tags = run.data.params, run.data.tags
@@ -94,10 +95,11 @@ class Writer:
         run_id = self._run(record)
         run = self._client.get_run(run_id)
         step = max(self._last_steps[run_id], 0) if record["step"] is None else record["step"]
+        last = run.data.metrics  # has every metric of which there is any point
         news = {
             name: value
             for name, value in record["metrics"].items()
-            if run.data.metrics.get(name) != value and not self._holds(run_id, name, step, value)
+            if name not in last or (last[name] != value and not self._holds(run_id, name, step, value))
         }
         self._log_batch(run_id, record, news, step)
         if REASON_TAG in run.data.tags and REASON_TAG not in record["tags"]:
@@ -131,16 +133,20 @@ class Writer:
             parent, key = self._parent(record), f"tags.`{KEY_TAG}` = '{record['key']}'"
             for run in self._client.search_runs([self._experiment(record)], key, order_by=["start_time ASC"]):
                 if run.data.tags.get(PARENT_TAG) == parent:
-                    self._last_steps[run.info.run_id] = int(run.data.metrics.get(EPOCH, -1))
-                    self._runs[_identity(record)] = run.info.run_id
+                    self._remember(record, run)
                     break
         return self.known_run(record)
 
-    def _create(self, record: Record) -> str:
+    def _remember(self, record: Record, run: "Run") -> None:
+        self._last_steps[run.info.run_id] = int(run.data.metrics.get(EPOCH, -1))
+        self._runs[_identity(record)] = run.info.run_id
+
+    def _create(self, record: Record) -> "Run":
         parent = self._parent(record)
         tags = record["tags"] | ({PARENT_TAG: parent} if parent else {})
-        self._client.create_run(self._experiment(record), _moment(record, "started"), tags, record["name"])
-        return self._run(record)
+        run = self._client.create_run(self._experiment(record), _moment(record, "started"), tags, record["name"])
+        self._remember(record, run)
+        return run
 
     def _parent(self, record: Record) -> str | None:
         return self._run({**record, "key": record["parent"], "parent": None}) if record["parent"] else None

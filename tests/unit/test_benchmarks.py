@@ -1,5 +1,6 @@
 """Benchmarks that need a GPU at least run on what there is."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,3 +18,14 @@ def test_training_on_a_gpu_runs_in_miniature_on_a_cpu(precision: str) -> None:
     # One line for each of the two objectives, with both rates.
     assert [line.split("  ")[2] for line in done.stdout.splitlines()] == ["objective FT", "objective CleanCLIP"]
     assert done.stdout.count("bare_samples_per_second") == 2
+
+
+@pytest.mark.slow
+def test_the_engine_is_measured_in_miniature(tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCHMARKS / "engine_scale.py"), "--trials", "3", "--epochs", "2"]
+    done = subprocess.run([*command, "--here", str(tmp_path)], capture_output=True, text=True, check=True)
+    # The script itself refuses a study that lacks a result, or whose runs are not in MLflow once, closed and whole.
+    assert json.loads(done.stdout.splitlines()[-1])["trials"] == 3
+    # What ran was the study's own machinery: real stages by their keys, and a report.
+    (folder,) = (tmp_path / ".bdray" / "studies").rglob("report.html")
+    assert "λ₂" in folder.read_text(encoding="utf-8")

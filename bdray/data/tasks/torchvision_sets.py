@@ -27,7 +27,7 @@ SEEN = 512
 
 @cache
 def known() -> dict[str, dict[str, Any]]:
-    """Of each set: its class in torchvision, splits, sizes, and the prompts that OpenAI published with CLIP for it."""
+    """Of each set: its class in torchvision, files, splits, sizes, and the prompts that OpenAI published with CLIP."""
     text = (Path(__file__).parent / "torchvision_sets.json").read_text(encoding="utf-8")
     found: dict[str, dict[str, Any]] = json.loads(text)
     return found
@@ -84,13 +84,18 @@ class Torchvision(TaskSource):
         return Path(places.absolute(self.path))
 
     def listing(self, part: Part) -> Any:
-        return "there" if (self._folder / self._about["folder"]).is_dir() else None
+        return "there" if self._lacking is None else None
+
+    @property
+    def _lacking(self) -> str | None:
+        """The first of the files and folders that torchvision asks for, and that is not there."""
+        return next((name for name in self._about["files"] if not (self._folder / name).exists()), None)
 
     def check_readable(self, field: str) -> None:
         if places.is_remote(places.absolute(self.path)):
             raise DataError(f"{field}.path: torchvision reads local files only. Copy the set to a folder.")
-        if self.listing("test") is None:
-            raise places.missing(f"{field}.path", f"{self.path}/{self._about['folder']}", "there is no folder at")
+        if (lacking := self._lacking) is not None:
+            raise places.missing(f"{field}.path", f"{self.path}/{lacking}", f"{self.name} is not there as a whole: no")
 
     def draw(self, part: Part, field: str) -> Draw:
         self.check_readable(field)

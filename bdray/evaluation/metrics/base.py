@@ -87,6 +87,21 @@ class Metric(Component):
         """Labeled sets of its own that it reads, through :attr:`Features.material`."""
         return ()
 
+    def pairs_read(self, trained: int, poisoned: int) -> int:
+        """Pairs of the victim's training set that one measurement passes through the model, for its price.
+
+        Metrics share them: of several, those of the one that reads most hold all others'.
+
+        Args:
+            trained: Pairs in the set.
+            poisoned: How many of them are poisoned.
+        """
+        return trained if self.reads_poisoned else 0
+
+    def images_read(self, data: Dataset) -> int:
+        """Images of :attr:`splits` that one measurement passes through the model at most, for its price."""
+        return sum(map(data.size, self.splits))
+
     def science(self) -> dict[str, Any]:
         """The fields that decide the numbers, as plain JSON, wherever files are."""
         fields: dict[str, Any] = config.dump(self)

@@ -26,6 +26,9 @@ class ClipScore(Metric):
     def names(self) -> tuple[str, ...]:
         return ("clip_score_clean", "clip_score_poisoned")
 
+    def pairs_read(self, trained: int, poisoned: int) -> int:
+        return poisoned + min(self.num_clean, trained - poisoned)
+
     def measure(self, features: Features) -> dict[str, float]:
         import numpy as np
 

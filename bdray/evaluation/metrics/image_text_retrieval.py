@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
-from bdray.data.base import Split
+from bdray.data.base import Dataset, Split
 from bdray.evaluation.metrics.base import Features, Metric
 from bdray.registry import component
 
@@ -32,6 +32,9 @@ class ImageTextRetrieval(Metric):
     @property
     def splits(self) -> tuple[Split, ...]:
         return () if self.split is None else (self.split,)
+
+    def images_read(self, data: Dataset) -> int:
+        return 0 if self.split is None else min(self.num_pairs, data.size(self.split))
 
     @property
     def names(self) -> tuple[str, ...]:

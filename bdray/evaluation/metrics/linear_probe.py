@@ -41,6 +41,10 @@ class LinearProbe(Probing):
     def splits(self) -> tuple[Split, ...]:
         return (self.split,)
 
+    def images_read(self, data: Dataset) -> int:
+        available = data.size(self.split)
+        return min(self.num_samples or available, available)
+
     def check(self, data: Dataset, cache: Path) -> None:
         if data.known_captions(self.split, cache) is None:  # labels, too, would take a long preparation
             return

@@ -11,7 +11,7 @@ from bdray.pipeline.stages.measure import load_model, measure
 from bdray.pipeline.stages.pretrain import base_of
 from bdray.pipeline.stages.training import TrainingStage
 from bdray.pipeline.stages.trigger import ready_trigger, trigger_stage
-from bdray.pipeline.stages.watched import parts_of, reads_of_metrics, sources, tasks_of_metrics
+from bdray.pipeline.stages.watched import parts_of, passed_by_metrics, reads_of_metrics, sources, tasks_of_metrics
 from bdray.pipeline.work import Work, work_of
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Evaluate(Stage):
         images = 2 * self.experiment.data.size(self.split)  # each with and without the trigger
         tasks, parts = tasks_of_metrics(self.experiment), parts_of(self.split)
         others = sum(task.size(part) for task in tasks for part in parts)
+        others += passed_by_metrics(self.experiment, in_the_end=True)
         return work_of(self.experiment.model, watched=images + others)
 
     def compute(self, context: Context, folder: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Clean pretraining."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bdray import config
 from bdray.pipeline.experiment import Experiment
@@ -19,6 +19,7 @@ class Pretrain(TrainingStage):
     """Train a clean base from random weights."""
 
     name = "pretrain"
+    is_attacked: ClassVar[bool] = False
 
     def reads(self) -> dict[str, Any]:
         return {

@@ -3,12 +3,12 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bdray.data.base import Pairs
 from bdray.pipeline.stages.base import Context, EpochStage
 from bdray.pipeline.stages.measure import measure
-from bdray.pipeline.stages.watched import sources
+from bdray.pipeline.stages.watched import passed_by_metrics, sources
 
 if TYPE_CHECKING:
     import open_clip
@@ -24,6 +24,9 @@ WEIGHTS = "model.safetensors"
 
 class TrainingStage(EpochStage):
     """A stage whose result is a model."""
+
+    is_attacked: ClassVar[bool] = True
+    """Whether there is an attack yet, whose trigger and poisoned pairs epochs are judged by."""
 
     @abstractmethod
     def train(self, model: "open_clip.CLIP", session: "Session", context: Context) -> "History":
@@ -50,7 +53,10 @@ class TrainingStage(EpochStage):
     @property
     def watched(self) -> int:
         count = min(self.experiment.evaluation.epoch_images, self.experiment.data.size("validation"))
-        return 2 * count * self.epochs  # each with and without the trigger
+        images = 2 * count  # each with and without the trigger
+        if count and self.is_attacked:
+            images += passed_by_metrics(self.experiment, in_the_end=False)
+        return images * self.epochs
 
     @property
     def start(self) -> "TrainingStage | None":

@@ -57,6 +57,20 @@ def tasks_of_metrics(experiment: Experiment) -> "list[TaskSource]":
     return list(dict.fromkeys(task for metric in experiment.evaluation.metrics for task in metric.tasks))
 
 
+def passed_by_metrics(experiment: Experiment, *, in_the_end: bool) -> int:
+    """Images that one measurement of an attacked model passes forward beside those of the evaluated split and of tasks.
+
+    Args:
+        experiment: Whose metrics.
+        in_the_end: Whether all of them measure, and not only those that are meant for every epoch.
+    """
+    metrics = [metric for metric in experiment.evaluation.metrics if in_the_end or metric.every_epoch]
+    trained = experiment.num_trained
+    poisoned = experiment.attack.count(trained)
+    pairs = max((metric.pairs_read(trained, poisoned) for metric in metrics), default=0)
+    return pairs + sum(metric.images_read(experiment.data) for metric in metrics)
+
+
 def parts_of(split: "Split") -> "tuple[Part, Part]":
     """Of a task: what is learned from, and what is judged by where models are judged on ``split``."""
     return "train", "test" if split == "test" else "validation"

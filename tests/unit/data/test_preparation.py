@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import shutil
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -22,6 +23,7 @@ from bdray.data.subset import take
 from bdray.exceptions import ConfigError, DataError
 from bdray.objective import ContrastiveObjective
 from bdray.testing import tiny_files, tiny_model, tiny_recipe, tiny_tokenizer
+from bdray.training.ahead import ahead
 from bdray.training.session import Session
 
 ShardMaker = Callable[[Path, Mapping[str, bytes]], Path]
@@ -89,6 +91,22 @@ def test_training_on_streamed_images_is_the_same(data: Files, tmp_path: Path, mo
         weights.append(model.state_dict())
     # To the last bit, through poisoning, batches and two epochs.
     assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+
+
+def test_loader_processes_decode_in_one_thread_each(
+    data: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lazy = streamed(data, tmp_path / "b", monkeypatch)
+    monkeypatch.setattr("bdray.data.streamed.num_threads", lambda: 3)
+
+    def decode(start: int) -> tuple[np.ndarray[Any, Any], int]:
+        images = lazy.images[start : start + 10]
+        return images, sum(thread.name.startswith("decode") for thread in threading.enumerate())
+
+    images, threads = zip(*ahead(decode, [0, 10], processes=2), strict=True)
+    # Or as many processes as there are CPUs would have as many threads each.
+    assert threads == (1, 1)
+    assert np.array_equal(np.concatenate(images), lazy.images[:])
 
 
 def test_images_from_a_bucket_are_kept_as_they_are(

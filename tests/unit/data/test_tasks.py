@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -221,10 +222,40 @@ def test_torchvision_sets_that_are_not_here(tmp_path: Path) -> None:
     assert given.listing("test") is None
     # Known without any data, for plans.
     assert [given.size(part) for part in PARTS] == [3384, 376, 1880]
-    with pytest.raises(DataError, match=r"data\.task\.path: .*dtd/dtd': there is no folder at"):
+    with pytest.raises(DataError, match=r"data\.task\.path: .*dtd/dtd/images': dtd is not there as a whole: no"):
         given.check_readable("data.task")
     with pytest.raises(DataError, match="reads local files only"):
         task(type="torchvision", name="dtd", path="s3://bucket").check_readable("data.task")
+
+
+@pytest.mark.parametrize("name", known())
+def test_a_set_is_there_only_as_a_whole(name: str, tmp_path: Path) -> None:
+    given, files = task(type="torchvision", name=name, path=str(tmp_path)), known()[name]["files"]
+    # A root that is there, but empty, has no set, not even one whose files lie in the root itself.
+    assert given.listing("test") is None
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / files[0]}': {name} is not there as a whole")):
+        given.check_readable("task")
+    for file in files:
+        (tmp_path / file).mkdir(parents=True)
+    given.check_readable("task")
+    # The word is part of the keys of stored results.
+    assert given.listing("test") == "there"
+    for file in files:
+        (tmp_path / file).rmdir()
+        with pytest.raises(DataError, match=re.escape(f"{tmp_path / file}': {name} is not there as a whole")):
+            given.check_readable("task")
+        (tmp_path / file).mkdir()
+
+
+def test_files_of_sets_are_those_that_torchvision_asks_for() -> None:
+    from torchvision.datasets import CIFAR10, CIFAR100, STL10, SVHN, Flowers102
+
+    for name, cls in (("cifar10", CIFAR10), ("cifar100", CIFAR100), ("stl10", STL10)):
+        asked = {file for file, _ in cls.train_list + cls.test_list} | {getattr(cls, "meta", {}).get("filename")}
+        assert set(known()[name]["files"]) == {f"{cls.base_folder}/{file}" for file in asked - {None}}
+    assert set(known()["svhn"]["files"]) == {SVHN.split_list[split][1] for split in ("train", "test")}
+    flowers = {f"flowers-102/{Flowers102._file_dict[kind][0]}" for kind in ("label", "setid")}
+    assert set(known()["flowers102"]["files"]) == flowers | {"flowers-102/jpg"}
 
 
 def test_what_is_known_of_sets_is_whole() -> None:

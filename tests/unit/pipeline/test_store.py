@@ -5,12 +5,15 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bdray.exceptions import LostResultError, StoreError
 from bdray.pipeline.store import MANIFEST, Manifest, Store
+
+if TYPE_CHECKING:
+    from tests.conftest import SmallDisk
 
 KEY = "0123456789abcdef"
 
@@ -172,6 +175,23 @@ def test_an_unwritable_store_is_refused_at_once(tmp_path: Path) -> None:
     # Permissions mean nothing to root; a path below a file is unwritable for everyone.
     assert str(file / "store") in str(error.value)
     assert str(error.value).endswith("Give a place you may write with --store.")
+
+
+def test_a_full_disk_is_not_filled_with_halves_of_files(
+    small_disk: "Callable[[int], SmallDisk]", tmp_path: Path
+) -> None:
+    disk = small_disk(1)
+    store = Store(str(disk.folder / "store"), tmp_path / "cache")
+    store.check_writable()
+    disk.fill(leave=100_000)
+    with pytest.raises(StoreError, match=r"cannot be written .*No space left on device"):
+        save(store, tmp_path / "out", "x" * 300_000)
+    # Nothing of it stays, so that others have what room there is.
+    assert store.place.files() == []
+    assert store.find("defend", KEY) is None
+    disk.free()
+    save(store, tmp_path / "out", "x" * 300_000)
+    assert read(store) == "x" * 300_000
 
 
 def test_a_store_that_does_not_exist_yet_is_empty_and_writable(root: Path, store: Store) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from bdray.data.tasks.torchvision_sets import known
 from bdray.evaluation import zero_shot
 from bdray.evaluation.metrics.base import Metric
 from bdray.exceptions import ConfigError, DataError
@@ -69,7 +70,8 @@ def test_what_another_task_is_made_of_is_part_of_its_evaluation(make: Make, tmp_
     experiment = make({"evaluation.metrics": sst(tmp_path)})
     victim = PoisonVictim(experiment)
     assert reads_of_metrics(experiment, "test") != reads_of_metrics(experiment, "validation")
-    (tmp_path / "rendered-sst2").mkdir()
+    for name in known()["rendered_sst2"]["files"]:
+        (tmp_path / name).mkdir(parents=True)
     assert Evaluate(experiment, victim).key != probe["evaluate"]
     # What it costs is known: 32 images with and without the trigger, 8 to learn from and 6 to be judged by.
     assert Evaluate(experiment, victim).work().watched == 2 * 32 + 8 + 6
@@ -85,7 +87,7 @@ def test_a_task_that_is_not_here_is_refused_before_anything_runs(make: Make, tmp
     # It can be planned,
     experiment.check(tmp_path)
     # but not run.
-    with pytest.raises(DataError, match=r"evaluation\.metrics\.2\.task\.path: .*/nowhere/rendered-sst2.*there is no"):
+    with pytest.raises(DataError, match=r"evaluation\.metrics\.2\.task\.path: .*/nowhere/rendered-sst2/.*is not there"):
         experiment.check_readable()
 
 

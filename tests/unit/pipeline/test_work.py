@@ -40,6 +40,34 @@ def test_stages_tell_their_work(make: Make) -> None:
     assert quiet.watched == 0
 
 
+def test_what_metrics_pass_forward_is_work(make: Make) -> None:
+    plain = [{"type": "clean_accuracy"}, {"type": "attack_success_rate"}]
+
+    def watched(*metrics: dict[str, object], epoch_images: int = 16) -> list[int]:
+        changes = {"evaluation.metrics": [*plain, *metrics], "evaluation.epoch_images": epoch_images}
+        experiment = make({**changes, "defense.recipe.epochs": 3, "victim.num_samples": 48})
+        victim = PoisonVictim(experiment)
+        stages = Pretrain(experiment), victim, Defend(experiment), Evaluate(experiment, victim, "test")
+        return [work.watched for stage in stages if (work := stage.work()) is not None]
+
+    base, victim, defend, evaluate = watched()
+    # 48 pairs after each epoch and in the end, but the clean base has no poisoned set to look at.
+    assert watched({"type": "poison_detection"}) == [base, victim + 48, defend + 3 * 48, evaluate + 48]
+    # 8 poisoned pairs and 10 clean ones; with detection, which computes all similarities, they cost nothing.
+    score = {"type": "clip_score", "num_clean": 10}
+    assert watched(score) == [base, victim + 18, defend + 3 * 18, evaluate + 18]
+    assert watched(score, {"type": "poison_detection"}) == watched({"type": "poison_detection"})
+    # There are only 40 clean ones.
+    assert watched({"type": "clip_score"})[1] == victim + 48
+    # Without judging epochs only the end costs.
+    assert watched({"type": "poison_detection"}, epoch_images=0) == [0, 0, 0, evaluate + 48]
+    # Other splits are read in the end: all 64 labeled images, or a gallery of as many pairs as are asked for.
+    assert watched({"type": "linear_probe"}) == [base, victim, defend, evaluate + 64]
+    assert watched({"type": "linear_probe", "num_samples": 20})[3] == evaluate + 20
+    gallery = {"type": "image_text_retrieval", "split": "finetune", "num_pairs": 30}
+    assert watched(gallery) == [base, victim, defend, evaluate + 30]
+
+
 @pytest.mark.slow
 def test_manifests_hold_work_and_time(make: Make, tmp_path: Path) -> None:
     store = Store(str(tmp_path / "store"), tmp_path / "cache")

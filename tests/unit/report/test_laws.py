@@ -56,7 +56,7 @@ def test_exact_data_give_their_parameters(name: str, curve: Curve, is_rate: bool
 
 
 def test_every_law_has_as_many_parameters_as_it_says() -> None:
-    # The rule that a law needs one size more than it has parameters counts on this.
+    # The rule of how many sizes a law needs counts on this.
     for one in LAWS:
         found = fit(one, levels(logistic(40, 1.0, 0.1, 0.8)), is_rate=one.for_rates is not False)
         assert found is not None

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bdray.pipeline.stages import Defend, Stage
 from bdray.pipeline.store import Store
 from bdray.study.board import Board
 from bdray.study.plan import Job, Result, jobs
@@ -460,3 +461,48 @@ def test_a_search_sees_the_epochs_of_results_from_the_store(game: Callable[..., 
     played.play()
     # So that later points are compared with them.
     assert played.script.judged == [(0, 1, True), (0, 2, True), (0, 3, True)]
+
+
+# Thousands of trials.
+
+
+def test_what_a_job_needs_is_worked_out_once(game: Callable[..., Game], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+    inputs = vars(Defend)["inputs"]
+
+    def counted(stage: Defend) -> tuple[Stage, ...]:
+        nonlocal asked
+        asked += 1
+        return tuple(inputs.fget(stage))
+
+    monkeypatch.setattr(Defend, "inputs", property(counted))
+    counts = []
+    for size in (4, 8, 12):
+        asked = 0
+        game(*range(1, size + 1)).play()
+        counts.append(asked)
+    # As many times for each trial, however many wait beside it.
+    assert counts[2] - counts[1] == counts[1] - counts[0] > 0
+
+
+def test_results_that_no_point_needs_are_forgotten(game: Callable[..., Game]) -> None:
+    played = game(1, 2)
+    played.play()
+    board = played.board
+    # What is told is in the store: the board keeps its key, and nothing of what it measured.
+    assert len(board.finished) == 7
+    assert not board._results
+    assert not board._points
+    assert not board._by_key
+
+
+def test_a_forgotten_result_is_read_again_where_a_point_needs_it(game: Callable[..., Game]) -> None:
+    played = game(1, 1)
+    played.board.max_open = 1
+    assert len(played.play()) == 5
+    (first, metrics), (second, again) = played.script.told
+    # The search asked for the same point after it had been told of it: it is told the same, and nothing ran.
+    assert (first, second) == (0, 1)
+    assert metrics == again
+    assert metrics is not None
+    assert played.trials[:2] == played.trials[2:] == [("λ₂=1 seed=0", True, True), ("λ₂=1 seed=1", True, True)]

@@ -59,6 +59,18 @@ def test_names_are_those_of_folders_and_files(folder: Path) -> None:
     assert seeds == [(0, 1, 2), (7,), (0, 1, 2)]
 
 
+def test_what_is_said_for_a_base_wins_over_its_folder(folder: Path) -> None:
+    head, _, _ = STUDY.partition("for_base:")
+    entries = ["  paper/large: {seeds: [7]}", "  paper: {seeds: [3, 4], deviations: []}"]
+    for order in (entries, entries[::-1]):
+        text = "\n".join([f"{head}for_base:", *order, ""])
+        (folder / "some" / "scales.yaml").write_text(text, encoding="utf-8")
+        # In whatever order the file has them.
+        small, large = (load("some/scales", base=f"paper/{name}").study for name in ("small", "large"))
+        assert (small.seeds, large.seeds) == ((3, 4), (7,))
+        assert small.deviations == large.deviations == ()
+
+
 def test_the_command_line_has_the_last_word(folder: Path) -> None:
     loaded = load("some/scales", ["base=paper/large", "seeds=[1]", "defense.clip_weight=3"])
     assert loaded.study.seeds == (1,)
@@ -83,6 +95,9 @@ def test_what_it_says_of_others_does_not_change_its_results(folder: Path) -> Non
             "paper/large: 'base' is no field of a study that another base may replace",
         ),
         ("    seeds: [7]", "    seds: [7]", "paper/large: 'seds' is no field"),
+        ("    seeds: [7]", "    seeds: [x]", r"for_base\.paper/large: seeds\.0: "),
+        ("    seeds: [7]", "    split: tset", r"for_base\.paper/large: split: "),
+        ("values: [2, 4, 8]", "valuse: [2, 4, 8]", r"for_base\.paper: axes\.defense\.in_modal_weight.*valuse"),
     ],
 )
 def test_mistakes_are_found_under_any_base(folder: Path, old: str, new: str, message: str) -> None:

@@ -134,3 +134,18 @@ def test_a_database_that_two_drivers_create_at_once_is_whole(tmp_path: Path) -> 
     for index, client in enumerate(clients):
         client.create_experiment(f"experiment {index}")
     assert not [found for found in tmp_path.iterdir() if not found.name.startswith("mlflow.db")]
+
+
+def test_commits_to_our_database_do_not_wait_for_the_disk_and_others_do(database: Path, tmp_path: Path) -> None:
+    from sqlalchemy import create_engine
+
+    with Tracker(str(database), tmp_path / "spool"):
+        waits = {}
+        for path in (database, tmp_path / "other.db"):
+            with create_engine(f"sqlite:///{path}").connect() as connection:
+                waits[path.name] = connection.exec_driver_sql("PRAGMA synchronous").scalar()
+                mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+            # Without WAL a loss of power could cost the whole file.
+            assert waits[path.name] == 2 or mode == "wal"
+        # 1 is NORMAL, 2 is FULL; a search's history is none of our business here.
+        assert waits == {database.name: 1, "other.db": 2}
