@@ -110,10 +110,15 @@ class Results:
         planned: list[Point] = list(itertools.product(*(axis.levels for axis in self.study.axes)))
         if self.study.search or not all(axis.values for axis in self.study.axes):
             planned = []
-        return planned + [point for point in self._distinct(self.trials) if point not in planned]
+        known = set(planned)
+        return planned + [point for point in self._distinct(self.trials) if point not in known]
 
     def victim_points(self) -> list[Point]:
         """Kinds of victim: one, unless an axis turns a knob of the victim itself."""
+        return list(self._victim_points)  # asked for once for each point
+
+    @cached_property
+    def _victim_points(self) -> list[Point]:
         return self._distinct(self.victims)
 
     def at(self, frame: "pd.DataFrame", point: Point) -> "pd.DataFrame":
