@@ -50,7 +50,7 @@ def work(rank: int, folder: Path) -> None:
     stage.result(Context(store, folder / f"cache-{rank}", rank=rank, world_size=2))
     shared = torch.tensor([rank + 1.0, 10.0])
     torch.distributed.all_reduce(shared)
-    assert shared.tolist() == [3.0, 20.0]
+    (folder / f"shared-{rank}").write_text(str(shared.tolist()), encoding="utf-8")
     # A second time it is there for both.
     assert stage.result(Context(store, folder / f"cache-{rank}", rank=rank, world_size=2))["metrics"] == {}
     torch.distributed.destroy_process_group()
@@ -58,3 +58,5 @@ def work(rank: int, folder: Path) -> None:
 
 def test_a_worker_that_comes_late_does_not_leave_the_first_one_alone(tmp_path: Path) -> None:
     spawn(work, (tmp_path,), nprocs=2)
+    # The work that both share after it is of both, for both.
+    assert [(tmp_path / f"shared-{rank}").read_text(encoding="utf-8") for rank in range(2)] == ["[3.0, 20.0]"] * 2
