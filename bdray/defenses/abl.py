@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bdray.defenses.base import DefenderData, Defense
+from bdray.defenses.base import DefenderData, Defense, Sizes
 from bdray.exceptions import ConfigError
 from bdray.registry import component
 
@@ -69,19 +69,23 @@ class ABL(Defense):
     def needs_clean_model(self) -> bool:
         return self.detection == "clean_model"
 
-    def images(self, num_clean: int, num_trained: int) -> int:
-        return num_trained * self.recipe.epochs
+    def images(self, sizes: Sizes) -> int:
+        return sizes.trained * self.recipe.epochs
 
     def count(self, num_trained: int) -> int:
         """k, the number of pairs that are taken for poisoned."""
         share = SHARE if self.suspicious_share is None else self.suspicious_share
         return self.num_suspicious or max(1, round(share * num_trained))
 
-    def check(self, num_trained: int) -> None:
-        if self.count(num_trained) >= num_trained:
+    def check(self, sizes: Sizes) -> None:
+        count, field = (
+            self.count(sizes.trained),
+            "suspicious_share" if self.num_suspicious is None else "num_suspicious",
+        )
+        if count >= sizes.trained:
             raise ConfigError(
-                f"defense.num_suspicious: {self.count(num_trained)} of {num_trained} training pairs leave none to "
-                f"learn from. Choose at most {num_trained - 1}."
+                f"defense.{field}: {count} of {sizes.trained} training pairs leave none to learn from. Choose at most "
+                f"{sizes.trained - 1}."
             )
 
     def run(self, model: "open_clip.CLIP", data: DefenderData, session: "Session") -> "History":

@@ -34,6 +34,18 @@ class DefenderData:
     """Loads a model that nobody poisoned, in eval mode, for defenses with :attr:`Defense.needs_clean_model`."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How much a defender has to work with, as far as it is known before anything is read."""
+
+    trained: int
+    """Pairs of the poisoned training set."""
+    clean: int = 0
+    """Clean pairs of the defender; 0 for a defense that reads none."""
+    classes: int = 0
+    """Classes of the zero-shot task."""
+
+
 @component
 class Defense(Component):
     """Repairs a poisoned model, or trains on poisoned data such that there is nothing to repair."""
@@ -63,19 +75,11 @@ class Defense(Component):
         return self.recipe.epochs
 
     @abstractmethod
-    def images(self, num_clean: int, num_trained: int) -> int:
-        """Images that pass a model forward and backward, to estimate what a run will cost.
+    def images(self, sizes: Sizes) -> int:
+        """Images that pass a model forward and backward, to estimate what a run will cost."""
 
-        Args:
-            num_clean: Clean pairs of the defender.
-            num_trained: Size of the poisoned training set.
-        """
-
-    def check(self, num_trained: int) -> None:
+    def check(self, sizes: Sizes) -> None:
         """Refuse to start where something is missing or does not fit.
-
-        Args:
-            num_trained: Size of the poisoned training set.
 
         Raises:
             BdrayError: That names it and says what to do.
@@ -113,5 +117,5 @@ class CleanDataDefense(Defense):
         """How many views of each sample pass the model in a step."""
         return 1
 
-    def images(self, num_clean: int, num_trained: int) -> int:
-        return num_clean * self.recipe.epochs * self.views
+    def images(self, sizes: Sizes) -> int:
+        return sizes.clean * self.recipe.epochs * self.views

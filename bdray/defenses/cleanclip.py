@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bdray.defenses.base import CleanDataDefense, DefenderData
+from bdray.defenses.base import CleanDataDefense, DefenderData, Sizes
 from bdray.registry import component
 from bdray.text.base import TextAugmentation
 from bdray.text.eda import Eda
@@ -42,7 +42,7 @@ class CleanCLIP(CleanDataDefense):
     def views(self) -> int:
         return 2 if self.in_modal_weight else 1
 
-    def check(self, num_trained: int) -> None:
+    def check(self, sizes: Sizes) -> None:
         self.text_augmentation.check()
 
     def run(self, model: "open_clip.CLIP", data: DefenderData, session: "Session") -> "History":

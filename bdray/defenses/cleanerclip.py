@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bdray.defenses.base import CleanDataDefense, DefenderData
+from bdray.defenses.base import CleanDataDefense, DefenderData, Sizes
 from bdray.exceptions import ConfigError, DataError
 from bdray.registry import component
 from bdray.text.base import TextAugmentation
@@ -47,8 +47,8 @@ class CleanerCLIP(CleanDataDefense):
     factual_weight: float = Field(default=1.0, ge=0)
     """lambda2, weight of L_FC. 0 is CleanCLIP."""
     num_augmented: int = Field(default=1000, ge=0)
-    """K, samples that get sub-captions in an epoch, rounded up to whole batches; all that there are, in whole batches,
-    where there are fewer. 0 is CleanCLIP; the paper takes 3000 against BadCLIP."""
+    """K, samples that get sub-captions in an epoch, rounded up to whole batches; at most all clean pairs, and of these
+    only those that have words. 0 is CleanCLIP; the paper takes 3000 against BadCLIP."""
     tau_positive: float = Field(default=0.3, gt=0)
     """tau+, temperature of similarities with factual sub-captions."""
     tau_negative: float = Field(default=0.3, gt=0)
@@ -68,18 +68,18 @@ class CleanerCLIP(CleanDataDefense):
             raise ValueError("one of clip_weight and in_modal_weight must be above 0")
         return self
 
-    def images(self, num_clean: int, num_trained: int) -> int:
+    def images(self, sizes: Sizes) -> int:
         batch_size, views = self.recipe.batch_size, 2 if self.in_modal_weight else 1
-        batches = min(-(-self.num_augmented // batch_size), num_clean // batch_size) if self.factual_weight else 0
-        return (num_clean * views + batches * batch_size) * self.recipe.epochs
+        batches = min(-(-self.num_augmented // batch_size), sizes.clean // batch_size) if self.factual_weight else 0
+        return (sizes.clean * views + batches * batch_size) * self.recipe.epochs
 
-    def check(self, num_trained: int) -> None:
+    def check(self, sizes: Sizes) -> None:
         self.text_augmentation.check()
         self.parser.check()
-        if self.num_samples is not None and self.num_augmented > self.num_samples:
+        if self.factual_weight and self.num_augmented > sizes.clean:
             raise ConfigError(
-                f"defense.num_augmented: {self.num_augmented} samples cannot be augmented in an epoch of "
-                f"{self.num_samples} (defense.num_samples). Lower it, or take more samples."
+                f"defense.num_augmented: {self.num_augmented} samples cannot be augmented in an epoch of {sizes.clean} "
+                "clean pairs. Lower it, or take more pairs (defense.num_samples)."
             )
 
     def run(self, model: "open_clip.CLIP", data: DefenderData, session: "Session") -> "History":

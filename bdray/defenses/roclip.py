@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from bdray.defenses.base import DefenderData, Defense
+from bdray.defenses.base import DefenderData, Defense, Sizes
 from bdray.exceptions import ConfigError
 from bdray.registry import component
 from bdray.text.base import TextAugmentation
@@ -47,10 +47,10 @@ class RoCLIP(Defense):
     """Augments captions, once for the whole training. Images are flipped, cropped, jittered, grayed and blurred, anew
     in every epoch."""
 
-    def images(self, num_clean: int, num_trained: int) -> int:
-        return num_trained * self.recipe.epochs
+    def images(self, sizes: Sizes) -> int:
+        return sizes.trained * self.recipe.epochs
 
-    def check(self, num_trained: int) -> None:
+    def check(self, sizes: Sizes) -> None:
         self.text_augmentation.check()
         if self.break_epoch > self.recipe.epochs:
             raise ConfigError(

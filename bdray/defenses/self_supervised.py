@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from bdray.defenses.base import CleanDataDefense, DefenderData
+from bdray.defenses.base import CleanDataDefense, DefenderData, Sizes
 from bdray.registry import component
 from bdray.text.base import TextAugmentation
 from bdray.text.eda import Eda
@@ -26,7 +26,7 @@ class SelfSupervised(CleanDataDefense):
     def views(self) -> int:
         return 2
 
-    def check(self, num_trained: int) -> None:
+    def check(self, sizes: Sizes) -> None:
         self.text_augmentation.check()
 
     def run(self, model: "open_clip.CLIP", data: DefenderData, session: "Session") -> "History":

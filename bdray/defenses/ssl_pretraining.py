@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from bdray.defenses.base import DefenderData, Defense
+from bdray.defenses.base import DefenderData, Defense, Sizes
 from bdray.registry import component
 from bdray.text.base import TextAugmentation
 from bdray.text.eda import Eda
@@ -36,10 +36,10 @@ class SslPretraining(Defense):
     text_augmentation: TextAugmentation = Eda()
     """Makes the second view of each caption."""
 
-    def images(self, num_clean: int, num_trained: int) -> int:
-        return num_trained * self.recipe.epochs * 2
+    def images(self, sizes: Sizes) -> int:
+        return sizes.trained * self.recipe.epochs * 2
 
-    def check(self, num_trained: int) -> None:
+    def check(self, sizes: Sizes) -> None:
         self.text_augmentation.check()
 
     def run(self, model: "open_clip.CLIP", data: DefenderData, session: "Session") -> "History":

@@ -6,8 +6,8 @@ from pydantic import Field
 
 from bdray.data.base import Pairs
 from bdray.data.subset import take
-from bdray.defenses.base import CleanDataDefense, DefenderData
-from bdray.exceptions import DataError
+from bdray.defenses.base import CleanDataDefense, DefenderData, Sizes
+from bdray.exceptions import ConfigError, DataError
 from bdray.registry import component
 
 if TYPE_CHECKING:
@@ -33,8 +33,20 @@ class Supervised(CleanDataDefense):
     per_class: int | None = Field(default=50, ge=1)
     """Labeled images of each class, drawn at random from the clean pairs; None: all that have a label."""
 
-    def images(self, num_clean: int, num_trained: int) -> int:
-        return num_clean * self.recipe.epochs  # an upper bound: how many have which label is not known here
+    def images(self, sizes: Sizes) -> int:
+        return self._most(sizes) * self.recipe.epochs
+
+    def check(self, sizes: Sizes) -> None:
+        if self._most(sizes) < self.recipe.batch_size:
+            raise ConfigError(
+                f"defense.per_class: {self.per_class} images of each of {sizes.classes} classes are "
+                f"{self._most(sizes)}, fewer than a batch of {self.recipe.batch_size} (defense.recipe.batch_size). "
+                "Take more, or a smaller batch."
+            )
+
+    def _most(self, sizes: Sizes) -> int:
+        """Images that it takes at most: how many have which label is known when they are read."""
+        return sizes.clean if self.per_class is None else min(sizes.clean, self.per_class * sizes.classes)
 
     def run(self, model: "open_clip.CLIP", data: DefenderData, session: "Session") -> "History":
         import torch

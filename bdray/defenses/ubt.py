@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from bdray.attacks.poisoned_set import PoisonedSet
 from bdray.data.subset import chosen_samples
-from bdray.defenses.base import DefenderData, Defense
+from bdray.defenses.base import DefenderData, Defense, Sizes
 from bdray.exceptions import ConfigError
 from bdray.registry import component
 from bdray.training.optim import Recipe
@@ -52,10 +52,11 @@ class UBT(Defense):
     )
 
     type: Literal["ubt"] = "ubt"
-    overfit_recipe: Recipe = Recipe(epochs=5, batch_size=64, learning_rate=1e-6)
+    overfit_recipe: Recipe = Recipe(epochs=5, batch_size=64, learning_rate=1e-6, warmup_steps=0)
     """How the copy of the victim is overfitted (Eq. 1)."""
-    recipe: Recipe = Recipe(epochs=3, batch_size=64, learning_rate=1e-5)
-    """How the victim unlearns (Eq. 3)."""
+    recipe: Recipe = Recipe(epochs=3, batch_size=64, learning_rate=1e-5, warmup_steps=0)
+    """How the victim unlearns (Eq. 3). The paper names no warm-up, and without the token level there are three steps in
+    all."""
     suspicious_share: float = Field(default=0.02, gt=0, le=1)
     """Share of the training pairs, those of lowest similarity under the clean model, that is D_susp; the rest is
     D_safe. The paper does not tell; the 10,000 pairs of ABL are 2% of its 500,000."""
@@ -97,27 +98,33 @@ class UBT(Defense):
     def epochs(self) -> int:
         return self.overfit_recipe.epochs + self.recipe.epochs
 
-    def images(self, num_clean: int, num_trained: int) -> int:
-        scored = num_trained  # three models score them, and a pass forward is a third of one forward and backward
-        overfitted = self.overfit_recipe.epochs * self._num_overfitted(num_trained)
-        return scored + overfitted + self.recipe.epochs * self._num_unlearned(num_trained)
+    def images(self, sizes: Sizes) -> int:
+        scored = sizes.trained  # three models score them, and a pass forward is a third of one forward and backward
+        overfitted = self.overfit_recipe.epochs * self._num_overfitted(sizes.trained)
+        return scored + overfitted + self.recipe.epochs * self._num_unlearned(sizes.trained)
 
-    def check(self, num_trained: int) -> None:
-        suspicious = self._num_suspicious(num_trained)
-        said = f"{suspicious} suspicious ones ({self.suspicious_share:.2%} of {num_trained})"
+    def check(self, sizes: Sizes) -> None:
+        trained = sizes.trained
+        suspicious = self._num_suspicious(trained)
+        said = f"{suspicious} suspicious ones ({self.suspicious_share:.2%} of {trained})"
         if self.num_detected > suspicious:
             raise ConfigError(
                 f"defense.num_detected: {self.num_detected} pairs cannot be detected among {said}. Lower it, or raise "
                 "suspicious_share."
             )
-        if (self.num_safe or 0) > num_trained - suspicious:
+        if (self.num_safe or 0) > trained - suspicious:
             raise ConfigError(
                 f"defense.num_safe: {self.num_safe} pairs were asked for, but beside {said} there are "
-                f"{num_trained - suspicious}. Lower it, or give null for all."
+                f"{trained - suspicious}. Lower it, or give null for all."
+            )
+        if self.safe_weight and not self._num_safe(trained):
+            raise ConfigError(
+                f"defense.safe_weight: {self.safe_weight:g} weighs L_CLIP of safe pairs, but beside {said} none are "
+                "taken. Set it to 0, raise num_safe, or lower suspicious_share."
             )
         for name, recipe, available in (
-            ("overfit_recipe", self.overfit_recipe, self._num_overfitted(num_trained)),
-            ("recipe", self.recipe, self._num_unlearned(num_trained)),
+            ("overfit_recipe", self.overfit_recipe, self._num_overfitted(trained)),
+            ("recipe", self.recipe, self._num_unlearned(trained)),
         ):
             if recipe.batch_size > available:
                 raise ConfigError(

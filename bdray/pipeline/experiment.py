@@ -10,7 +10,7 @@ from bdray.attacks.attack import Attack
 from bdray.attacks.triggers.learned import LearnedTrigger
 from bdray.data.base import Dataset
 from bdray.data.subset import chosen_samples
-from bdray.defenses.base import CleanDataDefense, Defense
+from bdray.defenses.base import CleanDataDefense, Defense, Sizes
 from bdray.evaluation.metrics.attack_success_rate import AttackSuccessRate
 from bdray.evaluation.metrics.base import Metric
 from bdray.evaluation.metrics.clean_accuracy import CleanAccuracy
@@ -96,7 +96,7 @@ class Experiment:
         if self.pretrain is not None:
             recipes.append(("pretrain", self.pretrain.recipe, train))
         if self.defense is not None:
-            self._check_defense(self.defense, num_samples)
+            self._check_defense(self.defense)
             recipes.append(("defense", self.defense.recipe, self.num_clean or num_samples))
         for part, recipe, available in recipes:
             if recipe.batch_size > available:
@@ -170,14 +170,18 @@ class Experiment:
             return 0
         return self.defense.num_samples or self._available_clean(self.defense)
 
+    @property
+    def defense_sizes(self) -> Sizes:
+        """What the defense has to work with."""
+        return Sizes(trained=self.num_trained, clean=self.num_clean, classes=len(self.data.class_names()))
+
     def _available_clean(self, defense: CleanDataDefense) -> int:
         if defense.clean_data == "finetune":
             return self.data.size("finetune")
         poisoned = self.attack.count(self.num_trained) if defense.clean_data == "train_unpoisoned" else 0
         return self.data.size("train") - poisoned
 
-    def _check_defense(self, defense: Defense, num_trained: int) -> None:
-        defense.check(num_trained)
+    def _check_defense(self, defense: Defense) -> None:
         if isinstance(defense, CleanDataDefense):
             split = "finetune" if defense.clean_data == "finetune" else "train"
             without = ", without the poisoned ones," if defense.clean_data == "train_unpoisoned" else ""
@@ -187,6 +191,7 @@ class Experiment:
                 self._available_clean(defense),
                 f"{split} split has{without}",
             )
+        defense.check(self.defense_sizes)
         if defense.needs_clean_model and not self._has_base:
             raise ConfigError(
                 f"defense.type: {defense.type} needs a clean model, but there is neither pretrain nor model.weights "

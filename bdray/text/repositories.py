@@ -2,8 +2,10 @@
 
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
+
+from bdray.text.parsers.function_words import FUNCTION_WORDS
 
 SHIPPED = Path(__file__).parent / "data" / "repositories.json"
 """Written by ``scripts/build_repositories.py``, which says what it holds."""
@@ -17,6 +19,15 @@ class Repositories:
     relations: tuple[str, ...]
     """Verbs with and without prepositions, and prepositions."""
     nouns: tuple[str, ...]
+
+    @cached_property
+    def complete_relations(self) -> tuple[str, ...]:
+        """Those that need no object (``galloping``, but not ``galloping between``)."""
+        return tuple(relation for relation in self.relations if not _is_preposition(relation.split()[-1]))
+
+
+def _is_preposition(word: str) -> bool:
+    return not {"IN", "TO"}.isdisjoint(FUNCTION_WORDS.get(word, {}))
 
 
 @cache

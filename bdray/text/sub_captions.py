@@ -108,7 +108,8 @@ def _replace_adjectives(parsed: ParsedCaption, rng: random.Random, repositories:
 
 
 def _replace_relation(parsed: ParsedCaption, rng: random.Random, repositories: Repositories) -> ParsedCaption:
-    return replace(parsed, relation=_draw(repositories.relations, [parsed.relation], rng, relations_alike))
+    relations = repositories.relations if parsed.object else repositories.complete_relations
+    return replace(parsed, relation=_draw(relations, [parsed.relation], rng, relations_alike))
 
 
 def _replace_nouns(parsed: ParsedCaption, rng: random.Random, repositories: Repositories) -> ParsedCaption:

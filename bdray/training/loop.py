@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import open_clip
 import torch
 import torch.distributed
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bdray.checkpoint import Checkpointer, History, Position, Unfinished
@@ -70,7 +70,7 @@ def train(
         run.save()
         report(history[-1])
     model.eval()
-    if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
+    if not all(bool(parameter.isfinite().all()) for parameter in run.parameters):
         raise TrainingError(
             "the weights are not finite after the last step. Lower the learning rate or clip the gradient."
         )
@@ -82,6 +82,8 @@ class _Run:
 
     history: History
     """Of the finished epochs."""
+    parameters: tuple[nn.Parameter, ...]
+    """Of the model and of the objective, which may have a head."""
 
     def __init__(
         self,
@@ -98,6 +100,7 @@ class _Run:
         self._checkpointer, self._minutes = checkpointer, checkpoint_minutes
         self._remembering = objective if isinstance(objective, StatefulObjective) else None
         module = TrainingModule(model, objective, Towers(model, execution, trains=True))
+        self.parameters = tuple(module.parameters())
         self._optimizer = recipe.optimizer(module)
         # Keeps the small gradients of float16 from becoming zero; does nothing in other types.
         self._scaler = torch.amp.GradScaler(feed.device.type, enabled=execution.precision == "fp16")

@@ -37,7 +37,8 @@ class Recipe:
     epsilon: float = Field(default=1e-8, gt=0)
     """AdamW's term for numerical stability."""
     gradient_clip: float | None = Field(default=None, gt=0)
-    """Largest norm of the whole gradient; the papers do not clip."""
+    """Largest norm of the whole gradient of the model; that of a linear head beside it (supervised finetuning) is not
+    counted and not clipped. The papers do not clip."""
     schedule: Literal["paper", "cleanclip_repo"] = "paper"
     """``cleanclip_repo`` numbers epochs from 1 as the public code does (main.py:162): the schedule's first epoch is
     skipped and its last one overruns the cosine."""

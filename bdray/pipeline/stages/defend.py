@@ -33,6 +33,7 @@ class Defend(TrainingStage):
     """Repair the victim, or train in its place."""
 
     name = "defend"
+    version = 2
 
     @property
     def _defense(self) -> Defense:
@@ -74,7 +75,7 @@ class Defend(TrainingStage):
 
     @property
     def images(self) -> int:
-        return self._defense.images(self.experiment.num_clean, self.experiment.num_trained)
+        return self._defense.images(self.experiment.defense_sizes)
 
     def train(self, model: "open_clip.CLIP", session: "Session", context: Context) -> "History":
         return self._defense.run(model, self._data(context), session)

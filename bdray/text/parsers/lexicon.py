@@ -16,7 +16,8 @@ class Lexicon(CaptionParser):
 
     In place of SceneGraphParser, which CleanerCLIP uses (section 3.2) and which needs a spaCy model that is not on
     PyPI. ``benchmarks/caption_parser.py`` measures it on captions that were annotated by hand. Made for short English
-    captions in the present tense; of others it finds at least some word.
+    captions in the present tense; of others it finds at least some word. It does not know negations (``no dogs
+    allowed`` gives ``dogs allowed``), and a relative clause without commas ends what is said of its noun.
     """
 
     type: Literal["lexicon"] = "lexicon"

@@ -15,7 +15,7 @@ from bdray.attacks.triggers.blended import Blended
 from bdray.checkpoint import History
 from bdray.config import build
 from bdray.defenses.abl import ABL
-from bdray.defenses.base import DefenderData
+from bdray.defenses.base import DefenderData, Sizes
 from bdray.evaluation.detection import similarities
 from bdray.exceptions import ConfigError
 from bdray.objective import ContrastiveObjective
@@ -154,9 +154,9 @@ def test_k_is_a_count_or_a_share() -> None:
 
 
 def test_something_must_be_left_to_learn_from() -> None:
-    defense(num_suspicious=63).check(64)
+    defense(num_suspicious=63).check(Sizes(trained=64))
     with pytest.raises(ConfigError, match=r"^defense\.num_suspicious: 64 of 64 .* Choose at most 63\.$"):
-        defense(num_suspicious=64).check(64)
+        defense(num_suspicious=64).check(Sizes(trained=64))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,14 @@ from torch import Tensor
 from bdray import config
 from bdray.checkpoint import History
 from bdray.data.base import Pairs
-from bdray.defenses.base import DefenderData, Defense
+from bdray.defenses.base import DefenderData, Defense, Sizes
 from bdray.defenses.cleanclip import CleanCLIP
 from bdray.defenses.cleanerclip import AUGMENTATIONS, CleanerCLIP
 from bdray.exceptions import ConfigError, DataError
 from bdray.testing import tiny_model, tiny_recipe, tiny_scenes, tiny_tokenizer
 from bdray.training.session import Session
 
+SIZES = Sizes(trained=1000, clean=64)
 RECIPE = tiny_recipe()
 
 
@@ -47,7 +47,7 @@ def test_without_sub_captions_it_is_cleanclip(nothing: Mapping[str, Any], pairs:
     # The same model to the bit, at the same cost: a sweep that starts at 0 starts at CleanCLIP.
     assert all(torch.equal(weights[name], value) for name, value in expected.items())
     assert without_time(history) == without_time(expected_history)
-    assert defense.images(64, 0) == reference.images(64, 0)
+    assert defense.images(SIZES) == reference.images(SIZES)
 
 
 def test_all_three_terms_are_logged(pairs: Pairs) -> None:
@@ -79,7 +79,7 @@ def test_cost_counts_images_of_extra_batches(pairs: Pairs) -> None:
         seen.clear()
         defense.run(model, DefenderData(clean=pairs), Session(tokenizer=tiny_tokenizer(), seed=0))
         # Two epochs of 64 originals, 64 views, and K in whole batches; all that there are for a K above that.
-        assert defense.images(len(pairs), 0) == sum(seen) == 2 * (128 + augmented)
+        assert defense.images(SIZES) == sum(seen) == 2 * (128 + augmented)
 
 
 def test_first_sub_captions_become_a_file(pairs: Pairs, tmp_path: Path) -> None:
@@ -92,13 +92,12 @@ def test_first_sub_captions_become_a_file(pairs: Pairs, tmp_path: Path) -> None:
     assert all(row["factual"] != row["counterfactual"] for row in rows)
 
 
-def test_more_samples_than_there_are_are_refused_where_that_is_known() -> None:
-    defense = CleanerCLIP(recipe=RECIPE, num_augmented=65)
-    # Nothing is known before the data are.
-    defense.check(num_trained=1000)
-    replace(defense, num_samples=65).check(num_trained=1000)
+def test_more_samples_than_there_are_are_refused() -> None:
+    CleanerCLIP(recipe=RECIPE, num_augmented=64).check(SIZES)
     with pytest.raises(ConfigError, match=r"defense\.num_augmented: 65 samples cannot be augmented in an epoch of 64"):
-        replace(defense, num_samples=64).check(num_trained=1000)
+        CleanerCLIP(recipe=RECIPE, num_augmented=65).check(SIZES)
+    # Where nothing is augmented, their number does not matter.
+    CleanerCLIP(recipe=RECIPE, num_augmented=65, factual_weight=0).check(SIZES)
 
 
 def test_captions_without_words_are_skipped_or_refused(pairs: Pairs) -> None:

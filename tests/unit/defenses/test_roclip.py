@@ -14,7 +14,7 @@ from bdray.attacks.attack import Attack
 from bdray.attacks.poisoned_set import PoisonedSet
 from bdray.attacks.triggers.blended import Blended
 from bdray.checkpoint import History
-from bdray.defenses.base import DefenderData
+from bdray.defenses.base import DefenderData, Sizes
 from bdray.defenses.roclip import RoCLIP
 from bdray.exceptions import ConfigError
 from bdray.testing import tiny_model, tiny_recipe, tiny_scenes, tiny_tokenizer
@@ -117,5 +117,5 @@ def test_images_are_augmented_as_roclip_does(data: DefenderData) -> None:
 def test_it_must_match_at_some_time() -> None:
     defense = RoCLIP(recipe=tiny_recipe(epochs=2), break_epoch=3)
     with pytest.raises(ConfigError, match=r"^defense\.break_epoch: none of 2 epochs is the 3th"):
-        defense.check(64)
-    RoCLIP(recipe=tiny_recipe(epochs=3), break_epoch=3).check(64)
+        defense.check(Sizes(trained=64))
+    RoCLIP(recipe=tiny_recipe(epochs=3), break_epoch=3).check(Sizes(trained=64))

@@ -10,7 +10,7 @@ from bdray.attacks.attack import Attack
 from bdray.attacks.poisoned_set import PoisonedSet
 from bdray.attacks.triggers.yellow import Yellow
 from bdray.data.base import Pairs
-from bdray.defenses.base import DefenderData
+from bdray.defenses.base import DefenderData, Sizes
 from bdray.defenses.cleanclip import CleanCLIP
 from bdray.defenses.ssl_pretraining import SslPretraining
 from bdray.testing import tiny_model, tiny_recipe, tiny_scenes, tiny_tokenizer
@@ -41,4 +41,4 @@ def test_it_is_cleanclip_on_poisoned_files(clip: float, in_modal: float, cache: 
 
 
 def test_its_cost_is_two_views_of_the_poisoned_set() -> None:
-    assert SslPretraining(recipe=RECIPE).images(num_clean=0, num_trained=64) == 64 * RECIPE.epochs * 2
+    assert SslPretraining(recipe=RECIPE).images(Sizes(trained=64)) == 64 * RECIPE.epochs * 2

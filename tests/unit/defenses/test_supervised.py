@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from bdray.data.base import Pairs
-from bdray.defenses.base import DefenderData
+from bdray.defenses.base import DefenderData, Sizes
 from bdray.defenses.supervised import HEAD, Supervised
-from bdray.exceptions import DataError
+from bdray.exceptions import ConfigError, DataError
 from bdray.models import weights
 from bdray.models.clip import normalize
 from bdray.objective import Batch, SupervisedObjective
@@ -45,6 +45,17 @@ def test_each_class_gives_as_many_images(pairs: Pairs) -> None:
     # Images without a label cannot be used.
     unknown = Pairs(pairs.images, pairs.captions, np.where(pairs.labels < 8, -1, pairs.labels))
     assert set(Supervised(recipe=tiny_recipe(), per_class=None)._labeled(unknown, seed=0).labels) == set(range(8, 16))
+
+
+def test_less_than_a_batch_is_refused_at_load() -> None:
+    chosen = Supervised(recipe=tiny_recipe(batch_size=64), per_class=4)
+    chosen.check(Sizes(trained=64, clean=400, classes=16))
+    with pytest.raises(
+        ConfigError, match=r"defense\.per_class: 4 images of each of 15 classes are 60, fewer than a batch"
+    ):
+        chosen.check(Sizes(trained=64, clean=400, classes=15))
+    # The cost counts what is taken, not all that there is.
+    assert chosen.images(Sizes(trained=64, clean=400, classes=16)) == 64 * chosen.recipe.epochs
 
 
 def test_without_labels_it_says_what_to_do(pairs: Pairs) -> None:

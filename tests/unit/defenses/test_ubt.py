@@ -22,7 +22,7 @@ from bdray.attacks.triggers.blended import Blended
 from bdray.checkpoint import History
 from bdray.config import build
 from bdray.data.base import Pairs
-from bdray.defenses.base import DefenderData
+from bdray.defenses.base import DefenderData, Sizes
 from bdray.defenses.ubt import UBT
 from bdray.evaluation.detection import SIMILARITIES, similarities
 from bdray.evaluation.two_stage import TwoStageDetection
@@ -306,31 +306,36 @@ def test_interrupted_while_unlearning_it_goes_on_exactly(data: DefenderData, tmp
 def refusal(num_trained: int = 1000, **fields: Any) -> str:
     """What is said about a value that does not fit 1000 pairs, 20 of them suspicious."""
     with pytest.raises(ConfigError) as error:
-        UBT(**({"num_detected": 20} | fields)).check(num_trained)
+        UBT(**({"num_detected": 20} | fields)).check(Sizes(trained=num_trained))
     return str(error.value)
 
 
 def test_sizes_that_do_not_fit_are_refused_with_numbers() -> None:
     recipe = tiny_recipe(batch_size=64)
-    UBT(num_detected=20).check(1000)
+    UBT(num_detected=20).check(Sizes(trained=1000))
     assert refusal(num_detected=21) == (
         "defense.num_detected: 21 pairs cannot be detected among 20 suspicious ones (2.00% of 1000). Lower it, or "
         "raise suspicious_share."
     )
-    UBT(num_detected=20, num_safe=980).check(1000)
+    UBT(num_detected=20, num_safe=980).check(Sizes(trained=1000))
     assert refusal(num_safe=981) == (
         "defense.num_safe: 981 pairs were asked for, but beside 20 suspicious ones (2.00% of 1000) there are 980. "
         "Lower it, or give null for all."
     )
+    # A term that weighs pairs of which there are none would do nothing.
+    assert refusal(safe_weight=1, num_safe=0).startswith(
+        "defense.safe_weight: 1 weighs L_CLIP of safe pairs, but beside"
+    )
+    assert refusal(safe_weight=1, suspicious_share=1).endswith("raise num_safe, or lower suspicious_share.")
     # A phase of less than a batch would train nothing. 20 suspicious pairs and 44 others are 64.
-    UBT(num_detected=20, num_safe=44, overfit_recipe=recipe).check(1000)
+    UBT(num_detected=20, num_safe=44, overfit_recipe=recipe).check(Sizes(trained=1000))
     assert refusal(num_safe=43, overfit_recipe=recipe).startswith("defense.overfit_recipe.batch_size: a batch of 64")
     # Eight by eight pairs are 64; seven by seven with 15 others are, too.
-    UBT(num_detected=8, recipe=recipe).check(1000)
+    UBT(num_detected=8, recipe=recipe).check(Sizes(trained=1000))
     assert refusal(num_detected=7, recipe=recipe).startswith(
         "defense.recipe.batch_size: a batch of 64 cannot be drawn from"
     )
-    UBT(num_detected=7, num_safe=44, safe_weight=1, recipe=recipe).check(1000)
+    UBT(num_detected=7, num_safe=44, safe_weight=1, recipe=recipe).check(Sizes(trained=1000))
     assert "from the 63 pairs" in refusal(max_pairs=63, recipe=recipe)
     assert "from the 20 pairs" in refusal(token_level=False, recipe=recipe)
 
@@ -350,18 +355,23 @@ def test_the_defaults_are_the_papers() -> None:
     assert (chosen.overfit_recipe.epochs, chosen.overfit_recipe.batch_size) == (5, 64)
     assert (chosen.recipe.epochs, chosen.recipe.batch_size) == (3, 64)
     assert (chosen.overfit_recipe.learning_rate, chosen.recipe.learning_rate) == (1e-6, 1e-5)
+    # It names no warm-up, which would take all of the three steps that there are without the token level.
+    assert (chosen.overfit_recipe.warmup_steps, chosen.recipe.warmup_steps) == (0, 0)
     assert (chosen.objective, chosen.safe_weight, chosen.token_level) == ("paper", 0, True)
     # With 500,000 pairs it fits, and so it does with the built-in 5,000.
-    chosen.check(500_000)
-    chosen.check(5000)
+    chosen.check(Sizes(trained=500_000))
+    chosen.check(Sizes(trained=5000))
 
 
 def test_its_cost_is_what_the_phases_pass() -> None:
     # 1000 scored, 5 epochs of 1000, 3 of 8 x 8 pairs.
-    assert UBT(num_detected=8).images(0, 1000) == 1000 + 5000 + 3 * 64
+    assert UBT(num_detected=8).images(Sizes(trained=1000)) == 1000 + 5000 + 3 * 64
     # 5 of 20 suspicious and 100 others, 3 of 30 pairs and these others.
-    assert UBT(num_detected=8, num_safe=100, safe_weight=1, max_pairs=30).images(0, 1000) == 1000 + 5 * 120 + 3 * 130
-    assert UBT(num_detected=8, token_level=False).images(0, 1000) == 1000 + 5000 + 3 * 8
+    assert (
+        UBT(num_detected=8, num_safe=100, safe_weight=1, max_pairs=30).images(Sizes(trained=1000))
+        == 1000 + 5 * 120 + 3 * 130
+    )
+    assert UBT(num_detected=8, token_level=False).images(Sizes(trained=1000)) == 1000 + 5000 + 3 * 8
 
 
 def repaired(cache: Path, folder: Path, world_size: int = 1) -> dict[str, Tensor]:

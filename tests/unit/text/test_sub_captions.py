@@ -12,7 +12,7 @@ from bdray.text.repositories import Repositories
 from bdray.text.sub_captions import SubCaptions, counterfactual, factual, make_sub_captions, simplify
 
 DOG = ParsedCaption(Phrase("dog", ("small", "brown")), "sitting on", Phrase("rug", ("red",)))
-ONE_EACH = Repositories(adjectives=("new", "old", "hot"), relations=("under",), nouns=("cat", "mat"))
+ONE_EACH = Repositories(adjectives=("new", "old", "hot"), relations=("under", "running"), nouns=("cat", "mat"))
 SEEDS = range(60)
 
 
@@ -81,7 +81,9 @@ def test_other_adjectives() -> None:
 
 
 def test_other_relation() -> None:
-    assert made(DOG, kinds=["relation"]) == {"small brown dog under red rug"}
+    assert made(DOG, kinds=["relation"]) == {"small brown dog under red rug", "small brown dog running red rug"}
+    # Where there is no object, nothing that needs one: a dog is not "under".
+    assert made(ParsedCaption(Phrase("dog"), "sleeping"), kinds=["relation"]) == {"dog running"}
 
 
 def test_other_nouns() -> None:
@@ -101,7 +103,10 @@ def test_compounds_are_replaced_whole() -> None:
     ("parsed", "expected"),
     [
         # No adjectives: the relation or the nouns.
-        (ParsedCaption(Phrase("dog"), "on", Phrase("rug")), {"dog under rug", "cat on mat", "mat on cat"}),
+        (
+            ParsedCaption(Phrase("dog"), "on", Phrase("rug")),
+            {"dog under rug", "dog running rug", "cat on mat", "mat on cat"},
+        ),
         # No object: its adjectives and noun are not missed.
         (
             ParsedCaption(Phrase("dog", ("small",)), "sleeping"),
@@ -109,7 +114,7 @@ def test_compounds_are_replaced_whole() -> None:
                 "new dog sleeping",
                 "old dog sleeping",
                 "hot dog sleeping",
-                "small dog under",
+                "small dog running",
                 "small cat sleeping",
                 "small mat sleeping",
             },
@@ -122,6 +127,7 @@ def test_compounds_are_replaced_whole() -> None:
                 "dog on old rug",
                 "dog on hot rug",
                 "dog under red rug",
+                "dog running red rug",
                 "cat on red mat",
                 "mat on red cat",
             },

@@ -24,7 +24,7 @@ from bdray.attacks.triggers.badnet import BadNet
 from bdray.models.execution import Execution
 from bdray.models.recomputation import checkpoint_blocks
 from bdray.models.towers import Towers
-from bdray.objective import Batch, ContrastiveObjective, Loss, TrainingModule
+from bdray.objective import Batch, ContrastiveObjective, Loss, SupervisedObjective, TrainingModule
 from bdray.testing import TOWERS, Tower, tiny_model, tiny_recipe, tiny_scenes, tiny_tokenizer
 from bdray.training.batch_norm import synchronize
 from bdray.training.feed import Feed
@@ -79,6 +79,21 @@ def step(
     gradients = {f"gradient of {name}": cast(Tensor, value.grad) for name, value in model.named_parameters()}
     buffers = {name: value for name, value in model.named_buffers() if "attn_mask" not in name}
     return {"total": total.detach(), **terms, **gradients, **buffers}
+
+
+def supervised_step(rank: int, world_size: int) -> dict[str, Tensor]:
+    """Loss and gradients of an image tower with a head, whose text tower is not trained."""
+    model = tiny_model("resnet").double().train()
+    if world_size > 1:
+        synchronize(model)
+    for name, value in model.named_parameters():
+        value.requires_grad_(name.startswith("visual."))
+    module = TrainingModule(model, SupervisedObjective(torch.arange(COUNT) % 3, 3, 16, seed=0).double())
+    forward = DistributedDataParallel(module) if world_size > 1 else module
+    total, _ = forward(share(rank, world_size))
+    total.backward()
+    trained = ((name, value) for name, value in module.named_parameters() if value.requires_grad)
+    return {"total": total.detach()} | {name: cast(Tensor, value.grad) for name, value in trained}
 
 
 def open_clips_step(rank: int, world_size: int) -> dict[str, Tensor]:
@@ -144,6 +159,7 @@ def work(rank: int, folder: Path, cache: Path) -> None:
             save(step(tower, objective, rank, WORKERS), folder / f"{tower}-{name}-{rank}")
     for name, (tower, execution) in EXECUTIONS.items():
         save(step(tower, OBJECTIVES["cleanclip"], rank, WORKERS, execution), folder / f"{name}-{rank}")
+    save(supervised_step(rank, WORKERS), folder / f"supervised-{rank}")
     save(open_clips_step(rank, WORKERS), folder / f"open_clip-{rank}")
     weights, reports = short_training(cache, rank, WORKERS)
     save(weights, folder / f"training-{rank}")
@@ -187,6 +203,17 @@ def test_two_workers_may_save_memory(name: str, folder: Path) -> None:
     for rank in range(WORKERS):
         for key, found in load_file(folder / f"{name}-{rank}").items():
             torch.testing.assert_close(found, expected[key], **EXACT, msg=partial("{}: {}".format, key))
+
+
+def test_two_workers_train_a_head_like_one(folder: Path) -> None:
+    expected = supervised_step(0, 1)
+    # Head and image tower have the gradients of the whole batch's loss on either worker.
+    for rank in range(WORKERS):
+        found = load_file(folder / f"supervised-{rank}")
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            torch.testing.assert_close(found[key], value, **EXACT, msg=partial("{}: {}".format, key))
+    assert expected["objective.head.weight"].abs().max() > 1e-6
 
 
 def test_open_clips_local_loss_has_the_same_gradient(folder: Path) -> None:
