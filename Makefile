@@ -5,6 +5,7 @@ ARGS ?=
 PORT ?= 5000
 
 BIN := .venv/bin
+SHORT_engine_scale := --trials 10 100
 BENCHMARKS := $(filter-out %/plain.py %/processes.py %/record.py,$(sort $(wildcard benchmarks/*.py)))
 READY := .venv/.ready
 
@@ -50,7 +51,8 @@ ui: $(READY) ## look at all runs in a browser, through an MLflow that listens on
 		--backend-store-uri "sqlite:///$(CURDIR)/.bdray/mlflow.db" --host 127.0.0.1 --port $(PORT) --workers 1
 
 bench: $(READY) ## run the benchmarks in their short forms, under 15 minutes; each prints a table
-	@set -e; for script in $(BENCHMARKS); do echo "== $$script ($$(date +%T))"; $(BIN)/python "$$script"; done
+	@set -e; $(foreach script,$(BENCHMARKS),\
+		echo "== $(script) ($$(date +%T))"; $(BIN)/python $(script) $(SHORT_$(basename $(notdir $(script))));)
 
 schema: $(READY) ## write the JSON schemas by which editors complete study files
 	$(BIN)/python scripts/export_schema.py

@@ -1,6 +1,6 @@
 """What a trial costs beside its training: the engine, Ray's documented recipe, and a plain loop.
 
-Usage: python benchmarks/orchestration.py [--trials 20] [--nested 2]
+Usage: python benchmarks/orchestration.py [--trials 12] [--nested 2]
 
 Trials train nothing, as in ``engine_scale.py``: where a stage would compute, made-up numbers are returned at once, and
 all around it is real. What is left is orchestration.
@@ -40,7 +40,7 @@ TARGET = 1.0
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=20, help="of each study")
+    parser.add_argument("--trials", type=int, default=12, help="of each study")
     parser.add_argument("--nested", type=int, default=2, help="trials of the nested recipe")
     parser.add_argument("--only", nargs=2, metavar=("WHAT", "SLOTS"), help=argparse.SUPPRESS)  # one row, in here
     options = parser.parse_args()

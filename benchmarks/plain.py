@@ -50,16 +50,14 @@ def run(jobs: Sequence[Job], folder: Path, *, share: bool = True) -> dict[str, M
     """Compute the models of jobs and evaluate them.
 
     Args:
-        jobs: Distinct ones, inputs before what needs them.
+        jobs: Distinct ones; with sharing, also all that they need.
         folder: Empty; for weights, and for prepared data, which all share in any case.
-        share: Whether trials use each other's models.
+        share: Whether jobs use each other's models. Else each makes all that it needs in a folder of its own.
 
     Returns:
-        What evaluations measured, by the keys of the jobs that have one; without sharing, of the trials only.
+        What evaluations measured, by the keys of the jobs that have one.
     """
-    needed = {need for job in jobs for need in job.needs}
-    waiting = [job for job in jobs if share or job.key not in needed]
-    done, running, found = set[str](), dict[Future[Metrics], Job](), dict[str, Metrics]()
+    waiting, done, running, found = list(jobs), set[str](), dict[Future[Metrics], Job](), dict[str, Metrics]()
     with ProcessPoolExecutor(PROCESSES, get_context("spawn"), os.nice, (NICENESS,)) as pool:
         while waiting or running:
             for job in [job for job in waiting if not share or done.issuperset(job.needs)]:

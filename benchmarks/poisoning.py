@@ -9,16 +9,15 @@ moment only: what they were taught makes no difference to the time.
 """
 
 import argparse
-import json
 import platform
 import statistics
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import record
 import torch
 
 from bdray.attacks.triggers.badnet import BadNet
@@ -26,7 +25,6 @@ from bdray.attacks.triggers.base import Trigger
 from bdray.models.clip import Model
 from bdray.testing import example, learned
 
-RESULTS = Path(__file__).parent / "results"
 BATCH, SIZE = 256, 224
 CPU_BATCH, CPU_IMAGES = 8, 64
 SECONDS = 10.0
@@ -54,7 +52,6 @@ def main() -> None:
         shares[name] = {"seconds": round(taken, 5), "share_of_step": round(taken / step, 5)}
         print(f"{name:>22}  {taken:8.4f} s  {taken / step:7.2%}")
     found: dict[str, Any] = {
-        "date": datetime.now(UTC).date().isoformat(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "threads": torch.get_num_threads(),
         "images": BATCH,
@@ -63,8 +60,7 @@ def main() -> None:
         "step_seconds": round(step, 4),
         "triggers": shares,
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "poisoning.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    record.write("poisoning" if device.type == "cpu" else "poisoning-cuda", found)
 
 
 def triggers() -> dict[str, Trigger]:

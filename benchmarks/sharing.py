@@ -7,8 +7,8 @@ script of its own, which trains all that its model is made from. Both sides read
 
 ``--full`` runs the study as it is (three seeds) by ``python -m bdray.study``, everything of the engine included,
 against ``benchmarks/plain.py`` without sharing, on two processes each: about two hours. Without ``--full`` there is one
-seed and a tenth of the data, with the same epochs and batch sizes, so that every stage costs about a tenth; and both
-sides are run by ``benchmarks/plain.py``, so that Ray's start, which is not cut, does not count ten times.
+seed and a tenth of all images, with the same epochs and batch sizes, so that all stages are cut alike; and both sides
+are run by ``benchmarks/plain.py``, so that Ray's start, which is not cut, does not count ten times.
 """
 
 import argparse
@@ -27,14 +27,20 @@ import yaml
 from processes import watched
 
 from bdray import config
+from bdray.pipeline.experiment import Experiment
 from bdray.pipeline.store import Store
 from bdray.study.files import studies_folder
-from bdray.study.plan import Job
+from bdray.study.plan import Job, jobs, trials
 from bdray.study.runner import known_plan
+from bdray.study.search.base import Proposal
+from bdray.study.space import combinations
 from bdray.study.spec import base_tree, load
 
 STUDY = "cleanclip/paradigms"
-SIZES = ("data.num_train", "data.num_finetune", "victim.num_samples", "attack.num_poisoned")
+SIZES = (
+    *("data.num_train", "data.num_finetune", "data.num_validation", "data.num_test"),
+    *("victim.num_samples", "attack.num_poisoned", "evaluation.epoch_images"),
+)
 SUSPICIOUS = "num_suspicious"
 """Of ABL: samples, too."""
 TARGET = 2.5
@@ -59,37 +65,38 @@ def main() -> None:
 def full(folder: Path) -> dict[str, Any]:
     """The whole study by the engine, against scripts that share nothing."""
     with_store = watched([sys.executable, "-m", "bdray.study", STUDY, "--output", str(folder)], lambda pid: None)
-    jobs = planned(folder, STUDY)
+    every, targets = planned(folder, STUDY)
     started = time.perf_counter()
-    plain.run(jobs, folder / "alone", share=False)
-    return told(jobs, with_store, time.perf_counter() - started, "the whole study, by the engine")
+    plain.run(targets, folder / "alone", share=False)
+    return told(every, targets, with_store, time.perf_counter() - started, "the whole study, by the engine")
 
 
 def reduced(folder: Path, cut: int) -> dict[str, Any]:
     """One seed and part of the data, plainly on both sides."""
     name = write_reduced(folder / "studies", cut)
     os.chdir(folder)  # where studies are looked for first
-    jobs = planned(folder, name)
+    every, targets = planned(folder, name)
     cache = folder / "cache"
     for split in ("train", "finetune", "validation", "test"):
-        jobs[0].stage.experiment.data.load(split, cache)
+        every[0].stage.experiment.data.load(split, cache)
     seconds = {}
     for share in (True, False):
         side = folder / f"share-{share}"
         side.mkdir()
         (side / "cache").symlink_to(cache)
         started = time.perf_counter()
-        plain.run(jobs, side, share=share)
+        plain.run(every if share else targets, side, share=share)
         seconds[share] = time.perf_counter() - started
-    return told(jobs, seconds[True], seconds[False], f"one seed, 1/{cut} of the data")
+    return told(every, targets, seconds[True], seconds[False], f"one seed, 1/{cut} of the data")
 
 
 def write_reduced(studies: Path, cut: int) -> str:
     """The same stages with less data, as a study of its own; returns its name."""
     tree = config.read_yaml(studies_folder() / f"{STUDY}.yaml")
     base = base_tree(studies_folder(), str(tree["base"]), STUDY)
+    whole = config.dump(config.build(Experiment, base, STUDY))
     for path in SIZES:
-        base = config.set_dotted(base, path, config.get_dotted(base, path) // cut)
+        base = config.set_dotted(base, path, config.get_dotted(whole, path) // cut)
     for variant in tree["axes"]["paradigm"]["variants"].values():
         if variant["defense"] and SUSPICIOUS in variant["defense"]:
             variant["defense"][SUSPICIOUS] //= cut
@@ -101,22 +108,24 @@ def write_reduced(studies: Path, cut: int) -> str:
     return "reduced"
 
 
-def planned(folder: Path, study: str) -> Sequence[Job]:
-    """All jobs of a study; none of them is in a store."""
-    return known_plan(load(study), Store(str(folder / "none"), folder / "none")).jobs
+def planned(folder: Path, study: str) -> tuple[Sequence[Job], Sequence[Job]]:
+    """All jobs of a study, none of which is in a store; and those that trials end with."""
+    loaded = load(study)
+    every = known_plan(loaded, Store(str(folder / "none"), folder / "none")).jobs
+    points = (Proposal(number, point) for number, point in enumerate(combinations(loaded.study.axes)))
+    ends = {jobs(trial)[-1].key for proposal in points for trial in trials(loaded, proposal)}
+    return every, [job for job in every if job.key in ends]
 
 
-def told(jobs: Sequence[Job], shared: float, alone: float, form: str) -> dict[str, Any]:
-    """The two times, and what they were spent on."""
-    needed = {need for job in jobs for need in job.needs}
-    trials = [job for job in jobs if job.key not in needed or job.stage.experiment.defense is None]
-    stages = Counter(job.stage.name for job in jobs)
-    repeated = Counter(stage.name for job in trials for stage in (*job.stage.upstream(), job.stage))
+def told(every: Sequence[Job], targets: Sequence[Job], shared: float, alone: float, form: str) -> dict[str, Any]:
+    """The two times, and the models that they were spent on."""
+    once = Counter(job.stage.name for job in every)
+    again = Counter(stage.name for job in targets for stage in (*job.stage.upstream(), job.stage))
     return {
         "form": form,
-        "trials": len(trials),
-        "models_shared": dict(stages),
-        "models_alone": {name: repeated[name] for name in stages},
+        "trials": len(targets),
+        "models_shared": dict(once),
+        "models_alone": {name: again[name] for name in once},
         "shared_seconds": round(shared, 1),
         "alone_seconds": round(alone, 1),
         "ratio": round(alone / shared, 2),

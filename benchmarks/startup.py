@@ -1,13 +1,13 @@
 """How long a user waits: for the list of studies, a plan, the first training step, and a study that is in the store.
 
-Usage: python benchmarks/startup.py [--repeats 5]
+Usage: python benchmarks/startup.py [--repeats 3]
 
 Every number is the wall time of a command that a user gives, in a process of its own, with byte code and files in the
 machine's memory: a first round, which is not counted, sees to that. ``cpu`` is the processor time of the same process.
 
 * **first step**: from the command to the first step of the base, into an empty folder, so that pictures are drawn, Ray
-  is started and PyTorch imported. Nothing is changed in what runs: the time is that at which the state after the first
-  epoch is on the disk, less the seconds of that epoch, which it holds (epochs are not judged here).
+  is started and PyTorch imported. By ``training.checkpoint_minutes`` the state of the training is kept after each of
+  its steps: the time is that of the file, less the seconds of the epoch so far, which it holds.
 * **rerun**: the default study when all is in the store. Which numbers are there makes no difference to the time, so
   they are made up, as in ``engine_scale.py``; ``default_study.py --full`` measures it after a real one.
 """
@@ -37,19 +37,19 @@ NAMES = {
     "first step": "from the command to the first training step",
 }
 PATIENCE = 300.0
-"""Seconds after which a first epoch will not come."""
+"""Seconds after which a first step will not come."""
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5, help="of the short commands; the others run half as often")
+    parser.add_argument("--repeats", type=int, default=3, help="of short commands; of the others half, or two")
     parser.add_argument("--fill", type=Path, help=argparse.SUPPRESS)  # put made-up results there
     options = parser.parse_args()
     if options.fill:
         fill(options.fill)
         return
-    few = -(-options.repeats // 2)
+    few = max(2, options.repeats // 2)
     with tempfile.TemporaryDirectory(prefix="bdray-bench-") as name:
         output = ["--output", f"{name}/filled"]
         seconds = {
@@ -103,28 +103,30 @@ def fill(output: Path) -> None:
 
 def first_step(output: Path) -> float:
     """Seconds from the command to the first step of the base."""
-    words = [STUDY, "evaluation.epoch_images=0", "--output", str(output)]
+    words = [STUDY, "training.checkpoint_minutes=1e-4", "--output", str(output)]
     started = time.time()
     process = subprocess.Popen([sys.executable, "-m", "bdray.study", *words], stdout=subprocess.DEVNULL)
     try:
         while time.time() - started < PATIENCE:
             for path in output.glob("store/unfinished/pretrain-*/*/checkpoint.safetensors"):
-                return path.stat().st_mtime - epoch_seconds(path) - started
-            assert process.poll() is None, "the study ended before its first epoch"
+                return epoch_began(path) - started
+            assert process.poll() is None, "the study ended before its first step"
             time.sleep(0.1)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait()
-    raise TimeoutError(f"no epoch ended within {PATIENCE:g} s")
+    raise TimeoutError(f"no step was made within {PATIENCE:g} s")
 
 
-def epoch_seconds(path: Path) -> float:
-    """What the first epoch took, as its checkpoint says."""
+def epoch_began(path: Path) -> float:
+    """When the epoch began whose state a file holds, in Unix time."""
     from safetensors import safe_open
 
-    with safe_open(path, framework="numpy") as file:
-        history = json.loads(file.metadata()["history"])
-    return float(history[0]["train_seconds"])
+    with path.open("rb") as held:  # the file is replaced after each step; this one stays as it is
+        of_file = f"/proc/self/fd/{held.fileno()}"
+        with safe_open(of_file, framework="numpy") as file:
+            seconds = json.loads(file.metadata()["unfinished"])["seconds"]
+        return os.fstat(held.fileno()).st_mtime - float(seconds)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How fast metrics reach MLflow, and what tracking costs a training.
 
-Usage: python benchmarks/tracking.py [--steps 40] [--epochs 12]
+Usage: python benchmarks/tracking.py [--steps 40] [--epochs 9]
 
 * **Rate**: the streams of eight workers, each an epoch's numbers at a time, by turns, as a driver with eight slots gets
   them, through ``bdray.tracking.Tracker``: to a SQLite file, and to an MLflow server of our own on a PostgreSQL of our
@@ -47,7 +47,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=40, help="epochs of each stream")
-    parser.add_argument("--epochs", type=int, default=12, help="of the training, half of which are tracked")
+    parser.add_argument("--epochs", type=int, default=9, help="of the training, half of which are tracked")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bdray-bench-") as name:
         folder = Path(name)
