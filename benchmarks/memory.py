@@ -104,7 +104,7 @@ def kind_of(process: psutil.Process, driver: int) -> str:
         return "other"
     if "ImplicitFunc" in title or "run_trial" in title:
         return "trial"
-    return "idle worker" if title.startswith("ray::") else "ray"
+    return "idle worker" if title.startswith("ray::IDLE") else "ray"
 
 
 def mapped_pixels(process: psutil.Process) -> dict[str, int]:

@@ -2,12 +2,17 @@
 
 import importlib.util
 import json
+import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
+import psutil
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
@@ -83,6 +88,46 @@ def test_a_plain_script_computes_what_stages_compute(tmp_path: Path, scripts: Pa
     assert job.evaluation is not None
     context = Context(Store(str(tmp_path / "store"), tmp_path / "cache"), tmp_path / "cache")
     assert job.evaluation.result(context)["metrics"] == shared[job.key]
+
+
+def test_pages_that_processes_share_are_told_from_copies(scripts: Path, tmp_path: Path) -> None:
+    memory, path = load(scripts / "memory.py"), tmp_path / "images.npy"
+    np.save(path, np.ones(20_000_000, np.uint8))
+    code = "import sys, numpy; seen = numpy.load(sys.argv[1], mmap_mode='r'); print(seen.sum(), flush=True); input()"
+    command = [sys.executable, "-c", code, str(path)]
+    started = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        for process in started:
+            assert process.stdout is not None
+            process.stdout.readline()
+        seen = [memory.mapped_pixels(psutil.Process(process.pid)) for process in started]
+    finally:
+        for process in started:
+            process.communicate("\n", timeout=60)
+    # Both see all of the file, and half of it counts for each.
+    assert all(one["rss"] >= 20_000_000 for one in seen)
+    assert all(one["pss"] == pytest.approx(one["rss"] / 2, rel=0.05) for one in seen)
+
+
+def test_the_first_step_is_dated_by_its_checkpoint(scripts: Path, tmp_path: Path) -> None:
+    startup = load(scripts / "startup.py")
+    from bdray.checkpoint import Checkpointer, Unfinished
+
+    model = torch.nn.Linear(2, 2)
+    kept = Checkpointer(tmp_path)
+    kept.save(model, torch.optim.AdamW(model.parameters()), [], unfinished=Unfinished(1, {}, {}, seconds=30.0))
+    assert startup.epoch_began(kept.path) == pytest.approx(time.time() - 30, abs=2)
+
+
+@pytest.mark.slow
+def test_tracking_is_measured_in_miniature(scripts: Path, tmp_path: Path) -> None:
+    tracking = load(scripts / "tracking.py")
+    found = tracking.rate(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "spool", steps=2)
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        (points,) = database.execute("SELECT COUNT(*) FROM metrics WHERE key LIKE 'metric%'").fetchone()
+    # What was timed was written: every metric of every stream at every step.
+    assert points == 2 * tracking.STREAMS * tracking.METRICS
+    assert found["writes_per_second"] > 0
 
 
 def test_a_claim_is_met_or_missed(scripts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
