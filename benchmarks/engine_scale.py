@@ -134,6 +134,7 @@ def start_ray(slots: int = SLOTS) -> None:
     from bdray.study.cluster import ENVIRONMENT, OBJECT_STORE_BYTES
 
     os.environ.update(ENVIRONMENT)
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # a new worker does not find this file
     ray.init(
         address="local",
         num_cpus=slots,

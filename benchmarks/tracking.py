@@ -52,22 +52,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bdray-bench-") as name:
         folder = Path(name)
         found: dict[str, Any] = {"streams": STREAMS, "metrics_of_a_call": METRICS}
-        found["sqlite"] = rate(f"sqlite:///{folder / 'mlflow.db'}", folder / "spool", options.steps)
-        try:
-            with postgres() as database, server(database, folder) as address:
-                found["server_on_postgresql"] = rate(address, folder / "spool-server", options.steps)
-        except MissingProgramError as reason:
-            found["server_on_postgresql"] = {"skipped": str(reason)}
-        found["slowdown"] = slowdown(folder, options.epochs)
-    for what, numbers in found.items():
-        print(f"{what:>22}  {numbers}")
+        measured = {
+            "sqlite": lambda: rate(f"sqlite:///{folder / 'mlflow.db'}", folder / "spool", options.steps),
+            "server_on_postgresql": lambda: server_rate(folder, options.steps),
+            "slowdown": lambda: slowdown(folder, options.epochs),
+        }
+        for what, measure in measured.items():
+            found[what] = measure()
+            print(f"{what:>22}  {found[what]}", flush=True)
     share = found["slowdown"]["share"]
     record.write(
         "tracking", found, [record.Claim("tracking, of a training's time", 100 * share, "%", at_most=100 * MOST)]
     )
 
 
-def rate(uri: str, spool: Path, steps: int) -> dict[str, float]:
+def rate(uri: str, spool: Path, steps: int) -> dict[str, Any]:
     """Writes a second, and milliseconds of a call."""
     from bdray.tracking import Tracker
 
@@ -92,7 +91,16 @@ def rate(uri: str, spool: Path, steps: int) -> dict[str, float]:
     }
 
 
-def slowdown(folder: Path, epochs: int) -> dict[str, float]:
+def server_rate(folder: Path, steps: int) -> dict[str, Any]:
+    """The same through an MLflow server on PostgreSQL, or why not."""
+    try:
+        with postgres() as database, server(database, folder) as address:
+            return rate(address, folder / "spool-server", steps)
+    except MissingProgramError as reason:
+        return {"skipped": str(reason)}
+
+
+def slowdown(folder: Path, epochs: int) -> dict[str, Any]:
     """The time of tracked epochs over that of the others."""
     import torch
 
