@@ -12,7 +12,7 @@ import inspect
 import itertools
 import json
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -28,6 +28,10 @@ from bdray.exceptions import ConfigError
 
 T = TypeVar("T")
 Tree = dict[str, Any]
+Location = Sequence[int | str]
+"""Of a field in a tree, step by step; a key may hold dots, as those of a study's axes do."""
+COMMAND_LINE = "command line"
+"""Source of what no file says."""
 
 
 def read_yaml(path: Path) -> Tree:
@@ -134,13 +138,28 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Tree:
     return flat
 
 
-def build(cls: type[T], tree: Mapping[str, Any], source: str) -> T:
+def source_of(location: Location, told: Mapping[str, Any], source: str) -> str:
+    """Who said what stands at a location: the command line, if the fields that it told reach there, else ``source``.
+
+    A component whose type it told starts afresh, so what is missing there is its mistake, too.
+    """
+    node: Any = told
+    for step in location:
+        if not isinstance(node, Mapping):
+            break  # inside a list, which was told as a whole
+        if step not in node:
+            return COMMAND_LINE if "type" in node else source
+        node = node[step]
+    return COMMAND_LINE if location else source
+
+
+def build(cls: type[T], tree: Mapping[str, Any], source: str | Callable[[Location], str]) -> T:
     """Validate a tree into ``cls``.
 
     Args:
         cls: A component class.
         tree: Fields, as read from YAML.
-        source: Where the tree came from, for the message (a file name, say).
+        source: Where the tree came from, for the message (a file name, say), or where what stands at a location did.
 
     Raises:
         ConfigError: With one line for each mistake: dotted path, value, rule, and the nearest known name.
@@ -150,13 +169,13 @@ def build(cls: type[T], tree: Mapping[str, Any], source: str) -> T:
     except ValidationError as error:
         mistakes = error.errors(include_url=False)
         # A list whose items are wrong is also "too short" to pydantic, which drops those items before it counts.
-        spoiled = {mistake["loc"][:-1] for mistake in mistakes}
+        spoiled = {mistake["loc"][:end] for mistake in mistakes for end in range(len(mistake["loc"]))}
         lines = [
-            _explain(cls, tree, mistake)
+            _explain(cls, mistake, source)
             for mistake in mistakes
             if not (mistake["type"] == "too_short" and mistake["loc"] in spoiled)
         ]
-        raise ConfigError("\n".join(f"{source}: {line}" for line in dict.fromkeys(lines))) from error
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from error
 
 
 def dump(value: Any) -> Any:
@@ -214,12 +233,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return "Known: " + ", ".join(names) + "." if names else "None is known."
 
 
-def _explain(cls: type[Any], tree: Mapping[str, Any], mistake: Any) -> str:
+def _explain(cls: type[Any], mistake: Any, source: str | Callable[[Location], str]) -> str:
     """One validation mistake as one sentence."""
     schema = json_schema(cls)
     node, path = _walk(schema, mistake["loc"])
     kind, value = mistake["type"], mistake["input"]
-    name = ".".join(path) or "(top level)"
+    where = source if isinstance(source, str) else source(path)
+    name = f"{where}: {'.'.join(path) or '(top level)'}"
     if kind == "unexpected_keyword_argument":
         parent, _ = _walk(schema, mistake["loc"][:-1])
         return f"{name}: unknown field. {did_you_mean(path[-1], parent.get('properties', {}))}"
@@ -236,7 +256,7 @@ def _explain(cls: type[Any], tree: Mapping[str, Any], mistake: Any) -> str:
     return f"{name}: {_show(value)} is not allowed: {rule.removesuffix('.')}."
 
 
-def _walk(schema: Tree, location: Sequence[int | str]) -> tuple[Tree, list[str]]:
+def _walk(schema: Tree, location: Location) -> tuple[Tree, list[str]]:
     """Follow a pydantic error location through the JSON schema, dropping the union tags it contains."""
     node: Tree = _resolve(schema, schema)
     path: list[str] = []

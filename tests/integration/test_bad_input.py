@@ -18,17 +18,17 @@ FROM_WEIGHTS = [SMOKE, "pretrain=null"]
 MISTAKES: dict[str, tuple[list[str], list[str]]] = {
     "mistyped field": (
         [SMOKE, "defense.in_modal_wieght=2"],
-        ["smoke/lambda2.yaml", "defense.in_modal_wieght: unknown field", "Did you mean 'in_modal_weight'"],
+        ["command line: defense.in_modal_wieght: unknown field", "Did you mean 'in_modal_weight'"],
     ),
     "mistyped study": (["smoke/lamda2"], ["study 'smoke/lamda2': there is no such study", "'smoke/lambda2'"]),
     "mistyped base": ([SMOKE, "--base", "scene"], ["base 'scene': there is no such base", "'scenes'"]),
     "negative weight": (
         [SMOKE, "axes={defense.in_modal_weight: {values: [-1]}}", "compare=[]"],
-        ["smoke/lambda2.yaml", "defense.in_modal_weight: -1 is not allowed", "greater than or equal to 0"],
+        ["command line: defense.in_modal_weight: -1 is not allowed", "greater than or equal to 0"],
     ),
     "negative end of a range": (
         ["smoke/search", "axes={defense.in_modal_weight: {low: -1, log: false}}"],
-        ["smoke/search.yaml", "defense.in_modal_weight: -1", "greater than or equal to 0"],
+        ["command line: defense.in_modal_weight: -1", "greater than or equal to 0"],
     ),
     "unknown type": (
         [SMOKE, "attack.trigger={type: badnett}"],

@@ -144,8 +144,8 @@ MISTAKES: list[tuple[str, list[str], str | None, list[str]]] = [
     ("some/search", ["axes={defense.in_modal_weight: {low: -1, high: 2}}"], None, ["defense.in_modal_weight", "-1"]),
     ("some/search", ["defense.recipe.batch_size=65"], None, ["defense.recipe.batch_size", "65", "64"]),
     ("some/grid", ["defense.recipe.batch_size=65"], None, ["defense.recipe.batch_size", "65", "64"]),
-    ("some/grid", ["compare=[0,2]"], None, ["grid.yaml: compare: 2", "not a value", "[]"]),
-    ("some/search", ["compare=[0,2]"], None, ["search.yaml: compare: 0", "not a value"]),
+    ("some/grid", ["compare=[0,2]"], None, ["command line: compare: 2", "not a value", "[]"]),
+    ("some/search", ["compare=[0,2]"], None, ["command line: compare: 0", "not a value"]),
     (
         "some/grid",
         ["published=[{paper: CleanClip, table: Fig5, attack: Blended, axis: lambda2}]"],
@@ -164,13 +164,18 @@ MISTAKES: list[tuple[str, list[str], str | None, list[str]]] = [
         None,
         ["published", "`match` names no axis", "victims depend on attack.num_poisoned"],
     ),
-    ("some/grid", ["goals={clean_accuracy: 0.9}"], None, ["grid.yaml: goals.clean_accuracy", "'clean_accuracy_top1'"]),
+    (
+        "some/grid",
+        ["goals={clean_accuracy: 0.9}"],
+        None,
+        ["command line: goals.clean_accuracy", "'clean_accuracy_top1'"],
+    ),
     ("some/grid", ["goals={clean_accuracy_top1: 90}"], None, ["goals.clean_accuracy_top1: 90", "fraction"]),
     (
         "some/grid",
         ["metrics=[{name: clean_acuracy_top1, label: CA, goal: max}]"],
         None,
-        ["grid.yaml: metrics.0.name: clean_acuracy_top1", "none of the study's points", "'clean_accuracy_top1'"],
+        ["command line: metrics.0.name: clean_acuracy_top1", "none of the study's points", "'clean_accuracy_top1'"],
     ),
     (
         "some/search",
@@ -184,11 +189,11 @@ MISTAKES: list[tuple[str, list[str], str | None, list[str]]] = [
         None,
         ["metrics.0.name: detection_recall", "detect poisons", "abl, ubt"],
     ),
-    ("some/grid", ["reference=2"], None, ["grid.yaml: reference: 2", "last axis"]),
+    ("some/grid", ["reference=2"], None, ["command line: reference: 2", "last axis"]),
     ("some/grid", ["axes={role: {variants: {a: {attack: {}}}}}"], None, ["axes.role", "column", "another"]),
     ("some/grid", ["training.num_workers=3"], None, ["pretrain.recipe.batch_size", "32", "3 workers", "multiple"]),
     ("some/search", ["training.num_workers=3"], None, ["pretrain.recipe.batch_size", "32", "3 workers", "multiple"]),
-    ("some/grid", ["defense.recipe.epoch=1"], None, ["grid.yaml", "defense.recipe.epoch", "'epochs'"]),
+    ("some/grid", ["defense.recipe.epoch=1"], None, ["command line: defense.recipe.epoch: ", "'epochs'"]),
 ]
 
 
@@ -222,6 +227,38 @@ def test_mistakes_in_a_file_name_the_file(workplace: Path, text: str, parts: lis
     with pytest.raises(ConfigError) as error:
         load("some/broken")
     assert [part for part in ["some/broken.yaml", *parts] if part not in str(error.value)] == []
+
+
+WRONG = """
+title: Wrong in two places
+base: tiny
+experiment: {defense: {clip_weight: -2}}
+axes: {defense.in_modal_weight: {values: [-1]}}
+seeds: [0]
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        # What the command line says is its mistake, be it of the experiment or of the study; the rest stays the file's.
+        (["defense.clip_weight=-3"], ["command line: defense.clip_weight: -3 ", "FILE: defense.in_modal_weight: -1 "]),
+        (["experiment={defense: {clip_weight: -3}}"], ["command line: defense.clip_weight: -3 ", "FILE: "]),
+        (["axes={defense.in_modal_weight: {values: [-3]}}"], ["command line: defense.in_modal_weight: -3 ", "FILE: "]),
+        (["metrics=[{name: a, label: a, goal: up}]"], ["command line: metrics.0.goal: 'up' "]),
+        # A component of another type starts afresh: what it lacks is missing on the command line.
+        (["victim={type: given}"], ["command line: victim.weights: is required", "FILE: ", "FILE: "]),
+        # The value of an axis wins over the command line's, so that it is not the command line's mistake.
+        (["defense.in_modal_weight=3", "defense.clip_weight=1"], ["FILE: defense.in_modal_weight: -1 "]),
+    ],
+)
+def test_the_command_line_answers_for_what_it_says(workplace: Path, words: list[str], lines: list[str]) -> None:
+    write("some/wrong", WRONG)
+    with pytest.raises(ConfigError) as error:
+        load("some/wrong", words)
+    found = str(error.value).replace(str(workplace / "studies/some/wrong.yaml"), "FILE").splitlines()
+    found.sort(key=lambda line: line.startswith("FILE"))
+    assert [line[: len(start)] for line, start in zip(found, lines, strict=True)] == lines
 
 
 def test_an_unknown_base_names_the_file_that_asks_for_it(workplace: Path) -> None:
