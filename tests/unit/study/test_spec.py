@@ -90,7 +90,8 @@ def test_a_study_may_be_named_as_a_file(workplace: Path, name: str) -> None:
     [["training.num_workers=2"], ["cpus=1"], ["training.gpus_per_worker=0.5"], ["training.max_retries=0", "cpus=3"]],
 )
 def test_the_runtime_changes_no_key_and_no_folder(grid: LoadedStudy, words: list[str]) -> None:
-    loaded = load("some/grid", words, runtime={"store": "s3://bucket", "tracking_uri": "http://there", "address": "x"})
+    places = {"store": "s3://bucket", "tracking_uri": "http://there", "address": "auto"}
+    loaded = load("some/grid", words, runtime=places)
     # Where and how it runs decides nothing of what comes out.
     assert keys(loaded) == keys(grid)
     assert loaded.id == grid.id
