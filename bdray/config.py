@@ -11,6 +11,7 @@ import hashlib
 import inspect
 import itertools
 import json
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
@@ -32,6 +33,35 @@ Location = Sequence[int | str]
 """Of a field in a tree, step by step; a key may hold dots, as those of a study's axes do."""
 COMMAND_LINE = "command line"
 """Source of what no file says."""
+UNION = re.compile(r"bool|int|float|str|tuple\[.*")
+"""Steps that pydantic adds to a location for each of the types that a value may have."""
+NUMBERS = {
+    *("int_type", "int_parsing", "int_parsing_size", "int_from_float", "float_type", "float_parsing", "finite_number"),
+    *("greater_than", "greater_than_equal", "less_than", "less_than_equal"),
+}
+"""pydantic's mistakes that a number of the right kind and size mends."""
+LIMITS = {
+    "at least": ("minimum", "ge"),
+    "above": ("exclusiveMinimum", "gt"),
+    "at most": ("maximum", "le"),
+    "below": ("exclusiveMaximum", "lt"),
+}
+"""What JSON Schema and pydantic call the bounds of a number."""
+RULES = {
+    "bool_type": "give true or false",
+    "bool_parsing": "give true or false",
+    "string_type": "give text, in quotes where it looks like something else",
+    "string_too_short": "give text that is not empty",
+    "string_pattern_mismatch": "give text that matches {pattern}",
+    "literal_error": "give {expected}",
+    "path_type": "give a path",
+    "tuple_type": "give a list, such as [{value}]",
+    "dict_type": "give a mapping, such as {{name: value}}",
+    "too_short": "give at least {min_length}",
+    "too_long": "give at most {max_length}",
+    "union": "give a number, text, true or false",
+}
+"""What mends pydantic's other mistakes."""
 
 
 def read_yaml(path: Path) -> Tree:
@@ -235,13 +265,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def _explain(cls: type[Any], mistake: Any, source: str | Callable[[Location], str]) -> str:
     """One validation mistake as one sentence."""
-    schema = json_schema(cls)
-    node, path = _walk(schema, mistake["loc"])
-    kind, value = mistake["type"], mistake["input"]
+    schema, kind, value = json_schema(cls), mistake["type"], mistake["input"]
+    location = [step for step in mistake["loc"] if not UNION.fullmatch(str(step))]
+    if len(location) < len(mistake["loc"]):
+        kind = "union"  # each of whose types has its own mistake; all of them become the same sentence
+    node, path = _walk(schema, location)
     where = source if isinstance(source, str) else source(path)
     name = f"{where}: {'.'.join(path) or '(top level)'}"
     if kind == "unexpected_keyword_argument":
-        parent, _ = _walk(schema, mistake["loc"][:-1])
+        parent, _ = _walk(schema, location[:-1])
         return f"{name}: unknown field. {did_you_mean(path[-1], parent.get('properties', {}))}"
     if kind == "missing":
         return f"{name}: is required, but missing. {node.get('description', '')}".rstrip()
@@ -251,9 +283,27 @@ def _explain(cls: type[Any], mistake: Any, source: str | Callable[[Location], st
             return f"{name}.type: is required. {did_you_mean('', known)}"
         tag = str(mistake["ctx"]["tag"])
         return f"{name}.type: unknown type {tag!r}. {did_you_mean(tag, known)}"
-    rule = mistake["msg"].removeprefix("Value error, ")
-    rule = rule[0].lower() + rule[1:]
-    return f"{name}: {_show(value)} is not allowed: {rule.removesuffix('.')}."
+    return f"{name}: {_show(value)} is not allowed: {_rule(kind, node, mistake)}."
+
+
+def _rule(kind: str, node: Tree, mistake: Any) -> str:
+    """What to give instead, in words that need no knowledge of Python."""
+    context, value = mistake.get("ctx", {}), mistake["input"]
+    if kind in NUMBERS:
+        whole = node.get("type") == "integer" or kind.startswith("int_")
+        adjective = "whole " if whole else "finite " if kind == "finite_number" else ""
+        limits = {words: node.get(key, context.get(short)) for words, (key, short) in LIMITS.items()}
+        bounds = " and ".join(f"{words} {limit:.12g}" for words, limit in limits.items() if limit is not None)
+        return f"give a {adjective}number {'of ' if bounds.startswith('at') else ''}{bounds}".rstrip()
+    if kind in ("model_attributes_type", "dataclass_type"):
+        types = list(node.get("discriminator", {}).get("mapping", {}))
+        if types:
+            return f"give a mapping, such as {{type: {value if value in types else types[0]}}}"
+        return f"give a mapping of its fields, {', '.join(sorted(node.get('properties', {})))}"
+    if kind in RULES:
+        return RULES[kind].format(value=value, **context)
+    rule = mistake["msg"].removeprefix("Value error, ").removesuffix(".")
+    return str(rule[0].lower() + rule[1:])
 
 
 def _walk(schema: Tree, location: Location) -> tuple[Tree, list[str]]:

@@ -24,11 +24,11 @@ MISTAKES: dict[str, tuple[list[str], list[str]]] = {
     "mistyped base": ([SMOKE, "--base", "scene"], ["base 'scene': there is no such base", "'scenes'"]),
     "negative weight": (
         [SMOKE, "axes={defense.in_modal_weight: {values: [-1]}}", "compare=[]"],
-        ["command line: defense.in_modal_weight: -1 is not allowed", "greater than or equal to 0"],
+        ["command line: defense.in_modal_weight: -1 is not allowed", "at least 0"],
     ),
     "negative end of a range": (
         ["smoke/search", "axes={defense.in_modal_weight: {low: -1, log: false}}"],
-        ["command line: defense.in_modal_weight: -1", "greater than or equal to 0"],
+        ["command line: defense.in_modal_weight: -1", "at least 0"],
     ),
     "unknown type": (
         [SMOKE, "attack.trigger={type: badnett}"],

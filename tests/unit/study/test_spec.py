@@ -136,6 +136,8 @@ MISTAKES: list[tuple[str, list[str], str | None, list[str]]] = [
     ("some/grid", ["training.num_workers=2", "training.gpus_per_worker=0.5"], None, ["training.gpus_per_worker"]),
     ("some/grid", ["seeds=[0,1,0]"], None, ["seeds", "[0, 1, 0]", "once"]),
     ("some/grid", ["seeds=[]"], None, ["seeds", "at least 1"]),
+    ("some/grid", ["seeds=[-1]"], None, ["command line: seeds.0: -1", "at least 0"]),
+    ("some/grid", ["seed=5"], None, ["override 'seed': has no effect", "seeds=["]),
     ("some/grid", ["compare=[0,1,2]"], None, ["compare", "at most 2"]),
     ("some/grid", ["search.type=optunna"], None, ["search.type", "'optunna'", "'optuna'"]),
     ("some/grid", ["search={type: optuna, num_points: 0}"], None, ["search.num_points", "0"]),
