@@ -76,7 +76,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "overrides", nargs="*", metavar="FIELD=VALUE", help="fields of the experiment, study or runtime"
     )
     parser.add_argument("--list", action="store_true", help="list all studies")
-    parser.add_argument("--dry-run", action="store_true", help="check everything and print the plan; compute nothing")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check the study and whether its places can be written, print plan and price; compute nothing, read no "
+        "data, ask neither Ray nor MLflow",
+    )
     parser.add_argument("--base", metavar="NAME", help="another base experiment, from studies/base")
     parser.add_argument(
         "--address",
@@ -119,10 +124,14 @@ def _submit(loaded: "LoadedStudy", options: argparse.Namespace, console: Console
 def _dry_run(loaded: "LoadedStudy", console: Console) -> int:
     from bdray.pipeline.store import Store
     from bdray.study.announce import say_plan
-    from bdray.study.runner import known_plan
+    from bdray.study.runner import check_places, known_plan
+    from bdray.study.runtime import is_job_server
 
     runtime = loaded.runtime
-    known = known_plan(loaded, Store(runtime.store_uri, runtime.cache))
+    store = Store(runtime.store_uri, runtime.cache)
+    if not is_job_server(runtime.address):  # whose machines write, not this one
+        check_places(runtime, store, leave_nothing=True)
+    known = known_plan(loaded, store)
     say_plan(loaded, known, console, with_price=True)
     table = Table("stage", "key", "epochs", "in store", box=None, pad_edge=False)
     for job in known.jobs:

@@ -1,6 +1,7 @@
 """What the terminal says of a study before it runs: its plan and its price."""
 
 import math
+import os
 
 from rich.console import Console
 
@@ -15,8 +16,14 @@ from bdray.study.spec import LoadedStudy
 
 def say_plan(loaded: LoadedStudy, known: Plan, console: Console, *, with_price: bool = False) -> None:
     """Title, number of trials, and what will be computed; if asked, its price by kind of stage and how it is known."""
-    study, seeds = loaded.study, len(loaded.study.seeds)
+    study, seeds, cpus = loaded.study, len(loaded.study.seeds), len(os.sched_getaffinity(0))
     console.print(f"[bold]{loaded.name}[/]: {study.title}" + (f" [dim]({study.source})[/]" if study.source else ""))
+    if loaded.runtime.address is None and (loaded.runtime.cpus or 0) > cpus:
+        console.print(
+            f"[yellow]cpus={loaded.runtime.cpus}: this process may use {cpus}, which trials will share, so that times "
+            "will be longer than told[/]",
+            highlight=False,
+        )
     if isinstance(study.search, SampledSearch):
         ends = " or ".join(study.search.ends(loaded.runtime.training.meter.unit).values())
         console.print(
