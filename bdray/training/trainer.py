@@ -21,6 +21,7 @@ def launch(
     num_workers: int,
     cpus_per_worker: float = 1,
     gpus_per_worker: float = 0,
+    across_nodes: bool = False,
     max_retries: int = 2,
     callbacks: Sequence[UserCallback] = (),
 ) -> None:
@@ -40,6 +41,7 @@ def launch(
             num_workers=num_workers,
             use_gpu=gpus_per_worker > 0,
             resources_per_worker={"CPU": cpus_per_worker} | ({"GPU": gpus_per_worker} if gpus_per_worker else {}),
+            placement_strategy="PACK" if across_nodes else "STRICT_PACK",
         ),
         run_config=RunConfig(
             name=f"{name}-{uuid.uuid4().hex[:8]}",
