@@ -68,6 +68,9 @@ def test_a_study_on_an_object_store_that_fails_and_is_slow(
     assert numbers(output) == numbers(smoke)
     assert {entry.folder for entry in contents.entries} == smoke.manifests().keys()
     assert not [entry for entry in contents.entries if entry.strays or entry.damage]
+    # The states of trainings, which another machine would have gone on with, are gone.
+    assert contents.others == ()
+    assert any("/unfinished/" in request for request in server.requests)
 
 
 def test_two_drivers_run_one_study_at_once(
