@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -39,6 +40,12 @@ class JobQueue(Searcher):
         self._jobs: dict[str, Job] = {}
         self._started: set[str] = set()
         """Trials that have had a process; the others wait for the cluster."""
+        self._at: dict[str, str] = {}
+        """Address of the node of each trial."""
+        self._held: dict[str, set[str]] = defaultdict(set)
+        """Keys of the results that each node has made or read."""
+        self._free = ""
+        """The node whose slot became free last: the next job's, for its process is used again."""
         self._reasons: dict[str, str] = {}
         self._lost: dict[str, str] = {}
         """What a trial said when its process was lost; Tune starts it again."""
@@ -52,7 +59,7 @@ class JobQueue(Searcher):
             return None
         self._board.max_open = self._board.max_open and slots
         with self._remembered():
-            job, self._first = self._first or self._board.next(), None  # type: ignore[assignment]
+            job, self._first = self._first or self._board.next(self._held[self._free]), None  # type: ignore[assignment]
         if job is None:
             return Searcher.FINISHED if self._board.is_finished else None
         self._jobs[trial_id] = job
@@ -71,6 +78,7 @@ class JobQueue(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Pass on an epoch, which may tell jobs to stop, and note why a job failed."""
         job = self._jobs[trial_id]
+        self._at[trial_id] = str(result.get("node_ip", ""))
         if result.get("event") == "epoch":
             metrics = json.loads(result["metrics"])
             self._observer.epoch(job, metrics)
@@ -89,6 +97,8 @@ class JobQueue(Searcher):
         if result is not None and result.get("event") == "failed":
             self._note_failure(trial_id, result)
         job = self._jobs.pop(trial_id)
+        self._free = self._at.pop(trial_id, "")
+        self._held[self._free] |= {job.key, *job.needs}
         reason, lost = self._reasons.pop(trial_id, None), self._lost.pop(trial_id, None)
         if error:
             tries = self._runtime.training.max_retries + 1

@@ -99,6 +99,8 @@ def run_job(
 
     launch = launch_of(told)
     torch.set_num_threads(launch.threads)
+    if 0 < launch.gpus_per_worker < 1 and torch.cuda.is_available():  # Ray shares out GPUs, not their memory
+        torch.cuda.set_per_process_memory_fraction(launch.gpus_per_worker)
     job = rebuild(told)
     cache = Path(told["cache"])
 

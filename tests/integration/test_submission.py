@@ -19,11 +19,18 @@ pytest.importorskip("aiohttp_cors", reason="needs a job server: pip install 'ray
 
 ROOT = Path(__file__).parents[2]
 STUDY = "smoke/lambda2"
+SECRETS = {
+    name: f"pl4nted-{number}-" + "5ecret" * 4
+    for number, name in enumerate(
+        ("AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD", "PGPASSWORD", "HF_TOKEN", "AZURE_STORAGE_KEY")
+    )
+}
+"""In the environment of the cluster's nodes and of its client."""
 
 
 @pytest.fixture(scope="module")
 def head(environment: dict[str, str]) -> Iterator[Head]:
-    with ray_head(environment, cpus=2) as started:
+    with ray_head(environment | SECRETS, cpus=2) as started:
         yield started
 
 
@@ -62,10 +69,15 @@ def test_a_study_is_sent_and_followed_to_its_end(smoke: "Output", submit: Submit
     assert rows == expected
     # What was sent is this very code, and it knows its commit.
     assert "unknown" not in {output.manifest("pretrain")["commit"]}
-    # The token is nowhere.
-    assert TOKEN not in head.jobs() + shown
-    for path in output.folder.rglob("*"):
-        assert not path.is_file() or TOKEN.encode() not in path.read_bytes(), path
+    # No secret is anywhere: not on the screen, not at the job server, not in any file of the study, its MLflow and its
+    # store, nor in the logs and packages of Ray.
+    files = [path for folder in (output.folder, head.folder) for path in folder.rglob("*") if path.is_file()]
+    assert {"mlflow.db", "manifest.json", "report.html"} <= {path.name for path in files}
+    assert any(path.name.startswith("job-driver-") for path in files)
+    for secret in (TOKEN, *SECRETS.values()):
+        assert secret not in head.jobs() + shown
+        for path in files:
+            assert secret.encode() not in path.read_bytes(), path
 
 
 def test_ctrl_c_detaches_and_attach_returns(
