@@ -1,5 +1,6 @@
 """Studies that are sent to the job server of a real Ray head, which asks for a token."""
 
+import shlex
 import signal
 import subprocess
 import sys
@@ -144,3 +145,20 @@ def test_a_cluster_elsewhere_cannot_reach_this_disk(head: Head, tmp_path: Path) 
     assert f"--store {tmp_path / 'store'}: is a place on this machine's disk" in done.stderr
     # Nothing was sent.
     assert head.jobs() == before
+
+
+def test_the_guide_s_own_command_reaches_the_job_server(head: Head, tmp_path: Path) -> None:
+    guide = (ROOT / "infra" / "README.md").read_text(encoding="utf-8")
+    (line,) = [line for line in guide.splitlines() if line.startswith("ray job submit ")]
+    assert "http://127.0.0.1:8265" in line
+    command = line.replace("http://127.0.0.1:8265", head.address).replace("--output /work", f"--output {tmp_path}")
+    # As the guide has it: the token in a file, its path in the environment.
+    (tmp_path / "bdray-token").write_text(TOKEN)
+    environment = {name: value for name, value in head.environment.items() if name != "RAY_AUTH_TOKEN"}
+    environment |= {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "bdray-token")}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    words = [*shlex.split(command), "--dry-run"]
+    done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    # The study was planned there, and the plan came back.
+    assert "6 points x 3 seeds = 18 trials" in done.stdout
