@@ -1,5 +1,6 @@
 """Studies on several nodes, which come, grow in number, leave with a warning, and die. The results stay the same."""
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,7 +119,7 @@ def test_workers_on_two_nodes_lose_one_of_them(
     assert numbers(output) == numbers(undisturbed)
 
 
-def test_an_autoscaler_makes_the_nodes_that_a_study_asks_for(
+def test_an_autoscaler_adds_the_nodes_that_a_study_asks_for(
     smoke: "Output", study: Start, head: Head, tmp_path: Path
 ) -> None:
     output = smoke.copy(tmp_path / "output", without="defend")
@@ -127,9 +128,12 @@ def test_an_autoscaler_makes_the_nodes_that_a_study_asks_for(
     # A cluster without room is a mistake, unless one says that it grows.
     assert refused.wait() == 2
     assert "If an autoscaler adds the nodes, say how many trials to ask for: slots=NUMBER." in refused.errors
-    running = study(output, STUDY, "slots=2")
-    assert running.wait() == 0, running.errors
-    # From nothing but a head to a node for each of the two trials, with the same results.
+    running = study(output, STUDY, "defense.recipe.epochs=1000", "slots=2")
+    # From nothing but a head to a node for each of the two trials, at the same time.
+    running.until(lambda: running.log.read_text().count("started") == 2)
+    assert not output.manifests("defend")
     assert head.living() == 3
-    assert numbers(output) == numbers(smoke)
-    assert output.manifests().keys() == smoke.manifests().keys()
+    running.process.send_signal(signal.SIGINT)
+    assert running.wait() == 130
+    # What nobody needs any more goes.
+    head.until(1)
