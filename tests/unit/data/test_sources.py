@@ -106,7 +106,7 @@ def test_bad_rows_are_left_out_and_listed(tmp_path: Path, picture: PictureMaker)
         "images/half.jpg": "half", "images/small.png": "small", "images/huge.jpg": "huge",
         "../secret.png": "up", f"{tmp_path}/secret.png": "absolute", "images/link.png": "a link out",
         "images/folder.jpg": "a folder", "images/pipe.jpg": "a pipe", "": "nothing",
-        "images/1.jpg": "", "images/2.jpg": "   ", "images/3.jpg": "x" * 20_000, "images/4.jpg": "NUL\0",
+        "images/1.jpg": "\u200b -- !", "images/2.jpg": "   ", "images/3.jpg": "x" * 20_000, "images/4.jpg": "NUL\0",
         "images/5.jpg": "the last good one",
     }  # fmt: skip
     table = root / "train.csv"
