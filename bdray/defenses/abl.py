@@ -94,7 +94,7 @@ class ABL(Defense):
 
         assert data.poisoned is not None
         given, judge = data.poisoned, data.clean_model if self.needs_clean_model else None
-        tokens = session.tokenizer(given.poisoning.replace_captions(given.pairs.captions))
+        tokens = session.tokens(given.pairs.captions, given.poisoning)
         count = self.count(len(tokens))
         objective = AntiBackdoorObjective(
             len(tokens),
