@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bdray-bench-") as name:
         folder = Path(name)
         found: dict[str, Any] = {"streams": STREAMS, "metrics_of_a_call": METRICS}
-        measured = {
+        measured: dict[str, Callable[[], Any]] = {
             "sqlite": lambda: rate(f"sqlite:///{folder / 'mlflow.db'}", folder / "spool", options.steps),
             "server_on_postgresql": lambda: server_rate(folder, options.steps),
             "slowdown": lambda: slowdown(folder, options.epochs),
