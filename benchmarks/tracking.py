@@ -52,7 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bdray-bench-") as name:
         folder = Path(name)
         found: dict[str, Any] = {"streams": STREAMS, "metrics_of_a_call": METRICS}
-        measured: dict[str, Callable[[], Any]] = {
+        measured: dict[str, Callable[[], dict[str, Any]]] = {
             "sqlite": lambda: rate(f"sqlite:///{folder / 'mlflow.db'}", folder / "spool", options.steps),
             "server_on_postgresql": lambda: server_rate(folder, options.steps),
             "slowdown": lambda: slowdown(folder, options.epochs),
@@ -214,7 +214,7 @@ def answers(address: str) -> bool:
         return False
 
 
-def wait_for(is_there: Any, name: str) -> None:
+def wait_for(is_there: Callable[[], bool], name: str) -> None:
     """Wait for a server."""
     for _ in range(2 * PATIENCE):
         if is_there():
