@@ -79,9 +79,10 @@ class ABL(Defense):
 
     def check(self, num_trained: int) -> None:
         if self.count(num_trained) >= num_trained:
+            field = "num_suspicious" if self.num_suspicious else "suspicious_share"
             raise ConfigError(
-                f"defense.num_suspicious: {self.count(num_trained)} of {num_trained} training pairs leave none to "
-                f"learn from. Choose at most {num_trained - 1}."
+                f"defense.{field}: {self.count(num_trained)} of {num_trained} training pairs leave none to learn from. "
+                f"Choose at most {num_trained - 1} of them."
             )
 
     def run(self, model: "open_clip.CLIP", data: DefenderData, session: "Session") -> "History":
