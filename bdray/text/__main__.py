@@ -63,8 +63,9 @@ def _table(rows: Iterable[SubCaptions]) -> Table:
 def _write(rows: Iterable[SubCaptions], file: IO[str]) -> None:
     """Each row as soon as it is made, on a line of its own: for files and other programs."""
     writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
+    for index, row in enumerate(rows):
+        if index == 0:  # no sooner, for the parser may lack its library
+            writer.writerow(COLUMNS)
         writer.writerow((row.caption, row.factual, row.counterfactual))
 
 
