@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+from bdray.cli import count
 from bdray.report.clean_base import describe_clean_base
 from bdray.report.crossed import describe_crossed
 from bdray.report.differences import differences
@@ -44,7 +45,7 @@ def _nothing(failures: Sequence[Failure]) -> str:
     if not failures:
         return "No trial has finished yet, so there is nothing to conclude."
     first, *others = failures
-    more = f"; so did {len(others)} more stage{'s' * (len(others) > 1)}, which the report lists" if others else ""
+    more = f"; so did {count(len(others), 'more stage')}, which the report lists" if others else ""
     return (
         f"No trial has finished, so there is nothing to conclude: {first.trial} failed ({first.reason.rstrip('.')})"
         f"{more}. Where the reason does not say what to do, `errors.log` beside the report has the traceback; the same "
