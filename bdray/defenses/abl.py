@@ -78,14 +78,12 @@ class ABL(Defense):
         return self.num_suspicious or max(1, round(share * num_trained))
 
     def check(self, sizes: Sizes) -> None:
-        count, field = (
-            self.count(sizes.trained),
-            "suspicious_share" if self.num_suspicious is None else "num_suspicious",
-        )
+        count = self.count(sizes.trained)
         if count >= sizes.trained:
+            field = "num_suspicious" if self.num_suspicious else "suspicious_share"
             raise ConfigError(
                 f"defense.{field}: {count} of {sizes.trained} training pairs leave none to learn from. Choose at most "
-                f"{sizes.trained - 1}."
+                f"{sizes.trained - 1} of them."
             )
 
     def run(self, model: "open_clip.CLIP", data: DefenderData, session: "Session") -> "History":

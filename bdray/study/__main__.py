@@ -100,7 +100,10 @@ def _listing() -> Table:
     folder = studies_folder()
     table = Table("study", "title", "source", box=None, pad_edge=False)
     for name, path in names(folder).items():
-        title, source = title_and_source(path)
+        try:
+            title, source = map(cli.plain, title_and_source(path))
+        except ConfigError as error:  # one that somebody is writing hides no other
+            title, source = f"[red]{cli.plain(str(error))}[/]", ""
         table.add_row(f"[bold]{name}[/]", title, f"[dim]{source}[/]")
     return table
 
@@ -168,9 +171,8 @@ def _run(loaded: "LoadedStudy", console: Console) -> int:
     if outcome.pending:
         console.print(f"[yellow]{outcome.pending} records wait for the MLflow server; the next run sends them.[/]")
     if outcome.failures:
-        console.print(
-            f"[red]{outcome.failures} stages failed; see above and the report. Running again retries them.[/]"
-        )
+        failed = cli.count(outcome.failures, "stage")
+        console.print(f"[red]{failed} failed; see above and the report. Running again retries them.[/]")
     console.print(f"[dim]{time.monotonic() - started:.0f} s[/]", highlight=False)
     return 1 if outcome.failures else 0
 

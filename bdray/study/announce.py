@@ -5,6 +5,7 @@ import os
 
 from rich.console import Console
 
+from bdray.cli import count
 from bdray.pipeline.store import Store
 from bdray.study.plan import Plan, plan
 from bdray.study.price import Price, price, show_time
@@ -27,7 +28,7 @@ def say_plan(loaded: LoadedStudy, known: Plan, console: Console, *, with_price: 
     if isinstance(study.search, SampledSearch):
         ends = " or ".join(study.search.ends(loaded.runtime.training.meter.unit).values())
         console.print(
-            f"points x {seeds} seeds, chosen as it goes ({study.search.method}), until {ends}", highlight=False
+            f"points x {count(seeds, 'seed')}, chosen as it goes ({study.search.method}), until {ends}", highlight=False
         )
         if with_price:
             _say_search(loaded, console)
@@ -36,8 +37,8 @@ def say_plan(loaded: LoadedStudy, known: Plan, console: Console, *, with_price: 
     points = study.search.planned(study.axes) or 0
     rest = f", {len(known.missing)} to compute: {_duration(loaded, found)}" if found else ": nothing to compute"
     console.print(
-        f"{points} points x {seeds} seeds = {points * seeds} trials; "
-        f"{len(known.jobs)} stages, {len(known.finished)} in the store{rest}",
+        f"{count(points, 'point')} x {count(seeds, 'seed')} = {count(points * seeds, 'trial')}; "
+        f"{count(len(known.jobs), 'stage')}, {len(known.finished)} in the store{rest}",
         highlight=False,
     )
     if found and with_price:
@@ -55,7 +56,7 @@ def _say_search(loaded: LoadedStudy, console: Console) -> None:
     text = f"a trial takes about {show_time(found.trial_seconds)} after its victim"
     if points := loaded.study.search.planned(loaded.study.axes):
         trials, rate = points * len(loaded.study.seeds), loaded.runtime.training.meter.rate
-        text += f", {trials} trials {show_time(trials * rate * found.trial_seconds)} of {found.unit} time"
+        text += f", {count(trials, 'trial')} {show_time(trials * rate * found.trial_seconds)} of {found.unit} time"
     console.print(f"{text}, less what is stopped early", highlight=False)
     console.print(found.basis, style="dim", highlight=False)
 
@@ -72,4 +73,4 @@ def _duration(loaded: LoadedStudy, found: Price) -> str:
         return f"about {show_time(3600 * found.hours)} of {found.unit} time; how long depends on the cluster"
     if found.wall_seconds < 60:
         return "under a minute"
-    return f"about {show_time(found.wall_seconds)} on {slots} slots"
+    return f"about {show_time(found.wall_seconds)} on {count(slots, 'slot')}"
