@@ -14,6 +14,7 @@ from torch import Tensor
 from bdray.attacks.poisoning import Poisoning
 from bdray.data.base import Images
 from bdray.models.clip import normalize
+from bdray.models.text_tower import without_padding
 from bdray.objective import Batch
 from bdray.text.base import TextAugmentation
 from bdray.training.ahead import ahead
@@ -97,7 +98,8 @@ class Feed:
 
     def _sub_captioned(self, epoch: int, chosen: NDArray[np.int64]) -> "_Raw":
         assert self.sub_captions is not None
-        return replace(self._raw(epoch, chosen, views=False), sub_captions=self.sub_captions.tokens(epoch, chosen))
+        factual, counterfactual = without_padding(*self.sub_captions.tokens(epoch, chosen))
+        return replace(self._raw(epoch, chosen, views=False), sub_captions=(factual, counterfactual))
 
     def _raw(self, epoch: int, chosen: NDArray[np.int64], *, views: bool) -> "_Raw":
         """All that takes a CPU."""
@@ -109,13 +111,15 @@ class Feed:
             if poisoned.any():
                 triggered = self.poisoning.trigger.apply(pixels[poisoned].float() / 255, samples[poisoned])
         augmented = augmented_tokens = None
+        (tokens,) = without_padding(self.tokens[samples])
         if views and self.augmented_tokens is not None:
-            augmented_tokens = self.augmented_tokens[samples]
+            # They pass the tower together, so both are as long as the longer ones.
+            tokens, augmented_tokens = without_padding(self.tokens[samples], self.augmented_tokens[samples])
             augmented = self._views.batch(epoch, chosen)
             if triggered is not None:  # the trigger is part of what is augmented
                 shown = (triggered * 255).round().to(torch.uint8)
                 augmented[poisoned] = augment(shown, self.seed, epoch, samples[poisoned], self.image_augmentation)
-        return _Raw(pixels, self.tokens[samples], samples, poisoned, triggered, augmented, augmented_tokens)
+        return _Raw(pixels, tokens, samples, poisoned, triggered, augmented, augmented_tokens)
 
     def _batch(self, raw: "_Raw") -> Batch:
         """What is left for the device: a quarter of the bytes travel there."""
