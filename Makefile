@@ -49,7 +49,7 @@ ui: $(READY) ## look at all runs in a browser, through an MLflow that listens on
 		--backend-store-uri "sqlite:///$(CURDIR)/.bdray/mlflow.db" --host 127.0.0.1 --port $(PORT) --workers 1
 
 bench: $(READY) ## run the benchmarks, each of which prints a table
-	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do \
+	@set -e; for script in $$(grep -l '__main__' benchmarks/*.py); do \
 		echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
 
 schema: $(READY) ## write the JSON schemas by which editors complete study files

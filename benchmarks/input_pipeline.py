@@ -7,26 +7,31 @@ Files are JPEGs of 500 x 375 pixels, about as large as CC3M's, read through a ta
 decoded once, then read from a memory map. ``streamed``: decoded whenever they are read. FT wants one view of each
 sample, CleanCLIP a second one by AutoAugment. Preparation (examining, decoding and writing all files) is shown apart.
 
+``scenes-rn`` is the built-in study's model, on 1,024 scenes with 20 poisons: ``cold`` makes the second views of images,
+``warm`` reads what an earlier trial of the node has left of them.
+
 On a CPU the time of a batch is set against that of a step in the same process, which makes both. A step is forward and
 backward pass of both towers in float32, measured on a batch of 8, by turns with the batches; times are per sample.
 On a GPU whole trainings are compared: with real batches, and with one that lies on the device already.
 """
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from gpu_training import OBJECTIVES, SyntheticFeed, build, synthetic
+import torch.nn.functional as F
+from bare_loop import build
+from gpu_training import OBJECTIVES, SyntheticFeed, synthetic
+from measuring import save, seconds, show
 from PIL import Image
 
 from bdray import config
@@ -35,6 +40,7 @@ from bdray.attacks.triggers.blended import Blended
 from bdray.data.base import Pairs
 from bdray.data.examination import Picture
 from bdray.data.preparation import CACHE_GIB, load
+from bdray.data.scenes import Scenes
 from bdray.data.sources.table import Table
 from bdray.losses import clip_loss
 from bdray.models.clip import Model
@@ -44,8 +50,8 @@ from bdray.text.eda import Eda
 from bdray.training.feed import Feed, augment_captions
 from bdray.training.loop import train
 from bdray.training.optim import Recipe
+from bdray.training.views import Views
 
-RESULTS = Path(__file__).parent / "results"
 MODEL = "RN50"
 STORAGES = {"kept": "100", "streamed": "0"}
 """How much room pixels are given, in GiB, by what becomes of them then."""
@@ -88,20 +94,18 @@ def main() -> None:
             for storage, (pairs, _) in found.items()
         }
         rows = on_gpu(feeds, device) if is_gpu else on_cpu(feeds, options.repeats)
+        if not is_gpu:
+            rows += on_scenes(folder, options.repeats)
     for row in rows:
-        print("  ".join(f"{key} {value}" for key, value in row.items()))
+        show(row)
     result = {
-        "date": datetime.now(UTC).date().isoformat(),
         "device": torch.cuda.get_device_name(device) if is_gpu else "CPU, one thread",
-        "model": MODEL,
         "images": count,
         "preparation_images_per_second": rates,
         "captions_per_second": text_rate,
         "rows": rows,
     }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"input_pipeline-{device.type}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    save(f"input_pipeline-{device.type}", result)
 
 
 def write_files(folder: Path, count: int) -> None:
@@ -136,21 +140,24 @@ def texts(captions: Sequence[str]) -> tuple[int, torch.Tensor, torch.Tensor]:
     return round(len(many) / taken), tokens, augmented
 
 
-def on_cpu(feeds: Mapping[str, Feed], repeats: int) -> list[dict[str, Any]]:
+def on_cpu(feeds: Mapping[str, Feed], repeats: int, model: str = MODEL) -> list[dict[str, Any]]:
     """Milliseconds a sample of making it and of training on it, in turns."""
-    model = build(MODEL, torch.device("cpu")).train()
-    batch = synthetic(MODEL, CPU_BATCH, torch.device("cpu"), views=False)
+    size = next(iter(feeds.values())).batch_size
+    trained = build(model, torch.device("cpu")).train()
+    batch = next(next(iter(feeds.values())).epoch(0, views=False))
 
     def step() -> None:
-        image, text, scale = model(batch.images, batch.tokens)
+        image, text, scale = trained(
+            batch.images, F.pad(batch.tokens, (0, trained.context_length - batch.tokens.shape[1]))
+        )
         clip_loss(image, text, scale).backward()
-        model.zero_grad(set_to_none=True)
+        trained.zero_grad(set_to_none=True)
 
     step()
     steps: list[float] = []
     batches: dict[tuple[str, str], list[float]] = {(storage, method): [] for storage in feeds for method in VIEWS}
     for repeat in range(repeats):
-        steps.append(seconds(step) / CPU_BATCH)
+        steps.append(seconds(step) / size)
         for (storage, method), taken in batches.items():
             epoch = feeds[storage].epoch(repeat, views=VIEWS[method])
             taken.append(seconds(partial(list, epoch)) / len(feeds[storage].images))
@@ -161,14 +168,34 @@ def on_cpu(feeds: Mapping[str, Feed], repeats: int) -> list[dict[str, Any]]:
         of_batch = statistics.median(taken)
         rows.append(
             {
+                "model": model,
                 "images": storage,
                 "method": method,
-                "batch_ms": round(1000 * of_batch, 2),
-                "step_ms": round(1000 * of_step, 1),
+                "batch_ms": round(1000 * of_batch, 3),
+                "step_ms": round(1000 * of_step, 2),
                 "share_of_step": round(of_batch / of_step, 4),
             }
         )
     return rows
+
+
+def on_scenes(folder: Path, repeats: int) -> list[dict[str, Any]]:
+    """The same for the built-in data: second views of a node's first trial, and of those after it."""
+    source = Scenes(num_train=10_000, num_finetune=2_000)
+    taken = seconds(lambda: source.load("finetune", folder))
+    pairs, tokenizer = source.load("finetune", folder), Model().tokenizer()
+    images, captions = pairs.images[:1024], pairs.captions[:1024]
+    tokens: list[torch.Tensor] = []
+    of_texts = seconds(
+        lambda: tokens.extend([tokenizer(captions), tokenizer(augment_captions(captions, Eda(), seed=0))])
+    )
+    print(f"scenes: rendered {round(2_000 / taken)} images/s, captions prepared {round(1024 / of_texts)} a second")
+    poisoning = Attack(trigger=Blended(), num_poisoned=20).poison(captions, seed=0)
+    cold = Feed(images=images, tokens=tokens[0], augmented_tokens=tokens[1], batch_size=64, seed=0, poisoning=poisoning)
+    warm = replace(cold, cache=folder / "views")
+    for repeat in range(repeats):
+        Views(images, cold.seed, warm.cache).batch(repeat, np.arange(0))
+    return on_cpu({"cold": cold, "warm": warm}, repeats, "scenes-rn")
 
 
 def on_gpu(feeds: Mapping[str, Feed], device: torch.device) -> list[dict[str, Any]]:
@@ -198,13 +225,6 @@ def rate(given: Feed, objective: ContrastiveObjective, feed: Feed) -> float:
     model, execution = build(MODEL, given.device), Execution(precision="bf16")
     history = train(model, objective, given, recipe, report=lambda metrics: None, execution=execution)
     return feed.steps_per_epoch * feed.batch_size / history[-1]["train_seconds"]
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """How long it takes."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":
