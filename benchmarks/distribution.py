@@ -259,7 +259,7 @@ def minimum(worker: Worker) -> int:
     """Bytes that a worker has to send in a step."""
     model = build(worker.setting.model, torch.device("cpu"))
     views = 2 if OBJECTIVES[worker.method].needs_views else 1
-    features = 2 * views * worker.setting.recipe.batch_size // WORKERS * model.visual.output_dim * 4
+    features: int = 2 * views * worker.setting.recipe.batch_size // WORKERS * model.visual.output_dim * 4
     return (WORKERS - 1) * features + sum(of_sum(parameter) for parameter in model.parameters())
 
 

@@ -77,7 +77,7 @@ def main() -> None:
         for size in batches
         for objective in OBJECTIVES
     ]
-    shared = [sharing(names[0], batches[0], objective, execution, device, steps) for objective in OBJECTIVES]
+    shared = sharing(names[0], batches[0], "CleanCLIP", execution, device, steps)
     if not options.tiny:
         found = {
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",

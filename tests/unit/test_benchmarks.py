@@ -16,9 +16,10 @@ def test_training_on_a_gpu_runs_in_miniature_on_a_cpu(precision: str) -> None:
     command = [sys.executable, str(BENCHMARKS / "gpu_training.py"), "--device", "cpu", "--tiny"]
     done = subprocess.run([*command, "--precision", precision], capture_output=True, text=True, check=True)
     # One line for each of the two objectives, with both rates, and one for two trials at once.
-    assert [line.split("  ")[2] for line in done.stdout.splitlines()] == ["objective FT", "objective CleanCLIP"] * 2
+    measured = ["objective FT", "objective CleanCLIP", "objective CleanCLIP"]
+    assert [line.split("  ")[2] for line in done.stdout.splitlines()] == measured
     assert done.stdout.count("bare_samples_per_second") == 2
-    assert done.stdout.count("trials 2") == 2
+    assert done.stdout.count("trials 2") == 1
 
 
 @pytest.mark.slow
