@@ -1,6 +1,7 @@
 """The least that a training can do: forward pass, backward pass and optimizer, on batches that lie on the device."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Self, cast
 
 import open_clip
@@ -10,7 +11,8 @@ from torch import Tensor
 from bdray.losses import clip_loss, factual_counterfactual_loss, in_modal_loss
 from bdray.models.clip import Model
 from bdray.models.execution import Execution
-from bdray.models.towers import TYPES
+from bdray.models.text_tower import encode_text
+from bdray.models.towers import TYPES, Tower
 from bdray.objective import Batch
 from bdray.testing import tiny_model
 from bdray.training.optim import Recipe
@@ -43,7 +45,7 @@ class Resident:
 
 
 class BareLoop:
-    """Trains a model by the same losses and the same optimizer as ours, all weights of losses being 1."""
+    """Trains a model by the same losses and the same optimizer as ours, on captions cut as ours; all weights are 1."""
 
     def __init__(self, model: open_clip.CLIP, recipe: Recipe, execution: Execution | None = None) -> None:
         """Get ready; the schedule and the clipping of the recipe's gradient are left out."""
@@ -51,7 +53,8 @@ class BareLoop:
         self._model, self._optimizer = model.train(), recipe.optimizer(model)
         self._type = TYPES.get(execution.precision)
         self._scaler = torch.amp.GradScaler(model.logit_scale.device.type, enabled=execution.precision == "fp16")
-        self._image, self._text = model.encode_image, model.encode_text
+        self._image: Tower = model.encode_image
+        self._text: Tower = partial(encode_text, model)
         if execution.compile:
             self._image, self._text = torch.compile(self._image), torch.compile(self._text)
 

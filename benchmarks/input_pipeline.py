@@ -45,6 +45,7 @@ from bdray.data.sources.table import Table
 from bdray.losses import clip_loss
 from bdray.models.clip import Model
 from bdray.models.execution import Execution
+from bdray.models.text_tower import encode_text
 from bdray.objective import ContrastiveObjective
 from bdray.text.eda import Eda
 from bdray.training.feed import Feed, augment_captions
@@ -147,10 +148,8 @@ def on_cpu(feeds: Mapping[str, Feed], repeats: int, model: str = MODEL) -> list[
     batch = next(next(iter(feeds.values())).epoch(0, views=False))
 
     def step() -> None:
-        image, text, scale = trained(
-            batch.images, F.pad(batch.tokens, (0, trained.context_length - batch.tokens.shape[1]))
-        )
-        clip_loss(image, text, scale).backward()
+        image, text = trained.encode_image(batch.images, normalize=True), encode_text(trained, batch.tokens)
+        clip_loss(image, F.normalize(text, dim=-1), trained.logit_scale.exp()).backward()
         trained.zero_grad(set_to_none=True)
 
     step()
