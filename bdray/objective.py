@@ -3,12 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import open_clip
 import torch
 import torch.distributed
-import torch.distributed.nn
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,7 +21,7 @@ class Batch:
     images: Tensor
     """Normalized pixels, float [N, 3, H, W]."""
     tokens: Tensor
-    """Token ids, int64 [N, L]."""
+    """Token ids, int64 [N, L], maybe without padding at the end, as :mod:`bdray.models.text_tower` leaves it out."""
     samples: Tensor
     """Index of each sample in its training set, int64 [N]."""
     is_poisoned: Tensor
@@ -124,14 +123,27 @@ class TrainingModule(nn.Module):
 
 
 def gather(features: Tensor) -> Tensor:
-    """Features of all workers, [world * N, D], with gradient to every worker's own rows.
+    """Features of all workers, [world * N, D], with gradient to this worker's own rows.
 
-    Each worker then computes the same global loss. The backward pass of the gather sums the gradients of all
-    workers and Distributed Data Parallel averages them, so the result is exactly the single-worker gradient.
+    Every worker computes the same global loss from them, so what reaches its rows is their whole gradient, and nothing
+    has to be sent back. Distributed Data Parallel averages over workers where the gradients of their rows would have to
+    be summed; that is made up for here, and the result is exactly the single-worker gradient.
     """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return features
-    return torch.cat(torch.distributed.nn.all_gather(features))
+    gathered: Tensor = _Gather.apply(features)
+    return gathered
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, features: Tensor) -> Tensor:
+        return gather_values(features.contiguous())
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        size = torch.distributed.get_world_size()
+        return gradients[0].chunk(size)[torch.distributed.get_rank()] * size
 
 
 def gather_values(values: Tensor) -> Tensor:
