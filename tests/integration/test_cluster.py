@@ -18,7 +18,8 @@ pytestmark = pytest.mark.slow
 pytest.importorskip("aiohttp_cors", reason="needs a cluster's head: pip install 'ray[default]'")
 
 STUDY = "smoke/lambda2"
-TYPES = {"small": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2}}
+ROOM = {"CPU": 1, "object_store_memory": 100_000_000}
+TYPES = {"small": {"resources": ROOM, "node_config": {}, "min_workers": 0, "max_workers": 2}}
 
 
 LONG = [STUDY, "axes={defense.in_modal_weight: {values: [1]}}", "compare=[]", "defense.recipe.epochs=40"]
