@@ -215,7 +215,7 @@ def _autoscaling(types: Mapping[str, Any], gcs: str) -> dict[str, Any]:
     return {
         "cluster_name": "bdray",
         "max_workers": 8,
-        "idle_timeout_minutes": 0.05,
+        "idle_timeout_minutes": 0.2,
         "upscaling_speed": 1.0,
         "provider": {
             "type": "fake_multinode",
