@@ -215,9 +215,16 @@ def _autoscaling(types: Mapping[str, Any], gcs: str) -> dict[str, Any]:
     return {
         "cluster_name": "bdray",
         "max_workers": 8,
-        "idle_timeout_minutes": 0.05,
+        "idle_timeout_minutes": 0.2,
         "upscaling_speed": 1.0,
-        "provider": {"type": "fake_multinode", "gcs_address": gcs, "launch_multiple": True},
+        "provider": {
+            "type": "fake_multinode",
+            "gcs_address": gcs,
+            "launch_multiple": True,
+            "use_node_id_as_ip": True,  # as all share one address
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
+        },
         "available_node_types": {HEAD: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}, **types},
         "head_node_type": HEAD,
         "cluster_synced_files": [],
