@@ -132,6 +132,6 @@ def test_a_search_is_judged_on_validation_and_a_grid_on_test(grid: LoadedStudy, 
 
 
 def test_a_search_must_not_see_the_test_split(workplace: Path) -> None:
-    with pytest.raises(ConfigError, match=r"search\.yaml: split: a search chooses by what it sees"):
+    with pytest.raises(ConfigError, match=r"command line: split: a search chooses by what it sees"):
         load("some/search", ["split=test"])
     assert load("some/grid", ["split=validation"]).split == "validation"
