@@ -1,7 +1,6 @@
 """A Ray cluster as its machines start it: ``ray start`` in a process of its own for each node, with a token."""
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -15,13 +14,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 TOKEN = "t0ken" * 8
 MEMORY = 100_000_000
-HEAD = "ray.head.default"
 PORTS = ("dashboard-agent-listen", "dashboard-agent-grpc", "runtime-env-agent", "metrics-export")
 """Ports that ``ray start`` would not choose by itself, for several nodes of one machine."""
 
@@ -116,18 +113,6 @@ class Head:
         """All that the server tells of its jobs."""
         return self.ask("/api/jobs/")
 
-    def living(self) -> int:
-        """Nodes that are there, the head included."""
-        summary = json.loads(self.ask("/nodes?view=summary"))["data"]["summary"]
-        return sum(node["raylet"].get("state") == "ALIVE" for node in summary)
-
-    def until(self, count: int) -> None:
-        """Wait for that many nodes."""
-        end = time.monotonic() + 120
-        while self.living() != count:
-            assert time.monotonic() < end, [each.log.read_text() for each in (self.node, *self.nodes)]
-            time.sleep(0.2)
-
     def join(self, cpus: int, **environment: str) -> Node:
         """Another machine joins."""
         words = ["--address", self.gcs, "--num-cpus", str(cpus)]
@@ -147,13 +132,12 @@ class Head:
 
 
 @contextmanager
-def ray_head(environment: Mapping[str, str], cpus: int, autoscaling: Mapping[str, Any] | None = None) -> Iterator[Head]:
+def ray_head(environment: Mapping[str, str], cpus: int) -> Iterator[Head]:
     """A head with so many CPUs, for as long as the block runs.
 
     Args:
         environment: For its processes.
         cpus: For trials.
-        autoscaling: Types of nodes that Ray's autoscaler may start, on this machine; None: there is no autoscaler.
     """
     variables = {**environment, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     gcs, dashboard, client = free_ports(3)
@@ -161,10 +145,6 @@ def ray_head(environment: Mapping[str, str], cpus: int, autoscaling: Mapping[str
         folder = Path(name)
         words = ["--head", "--port", str(gcs), "--dashboard-port", str(dashboard), "--dashboard-host", "127.0.0.1"]
         words += ["--ray-client-server-port", str(client), "--num-cpus", str(cpus), "--temp-dir", name]
-        if autoscaling is not None:
-            (folder / "autoscaling.json").write_text(json.dumps(_autoscaling(autoscaling, f"127.0.0.1:{gcs}")))
-            words += ["--autoscaling-config", str(folder / "autoscaling.json")]
-            variables |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
         node = _start(folder, variables, words)
         head = Head(node, f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", variables, folder)
         try:
@@ -206,32 +186,6 @@ def _start(folder: Path, environment: Mapping[str, str], words: list[str]) -> No
             start_new_session=True,
         )
     return Node(process, Path(log.name))
-
-
-def _autoscaling(types: Mapping[str, Any], gcs: str) -> dict[str, Any]:
-    """Settings of Ray's autoscaler with a provider whose machines are processes here."""
-    empty: dict[str, Any] = {"auth": {}, "docker": {}, "file_mounts": {}}
-    commands = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
-    return {
-        "cluster_name": "bdray",
-        "max_workers": 8,
-        "idle_timeout_minutes": 0.2,
-        "upscaling_speed": 1.0,
-        "provider": {
-            "type": "fake_multinode",
-            "gcs_address": gcs,
-            "launch_multiple": True,
-            "use_node_id_as_ip": True,  # as all share one address
-            "disable_node_updaters": True,
-            "disable_launch_config_check": True,
-        },
-        "available_node_types": {HEAD: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}, **types},
-        "head_node_type": HEAD,
-        "cluster_synced_files": [],
-        "rsync_exclude": [],
-        **empty,
-        **{f"{name}_commands": [] for name in commands},
-    }
 
 
 def _wait_until_it_answers(head: Head) -> None:

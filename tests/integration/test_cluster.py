@@ -1,6 +1,5 @@
-"""Studies on several nodes, which come, grow in number, leave with a warning, and die. The results stay the same."""
+"""Studies on several nodes, which come, leave with a warning, and die. The results stay the same."""
 
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +17,6 @@ pytestmark = pytest.mark.slow
 pytest.importorskip("aiohttp_cors", reason="needs a cluster's head: pip install 'ray[default]'")
 
 STUDY = "smoke/lambda2"
-ROOM = {"CPU": 1, "object_store_memory": 100_000_000}
-TYPES = {"small": {"resources": ROOM, "node_config": {}, "min_workers": 0, "max_workers": 2}}
 
 
 LONG = [STUDY, "axes={defense.in_modal_weight: {values: [1]}}", "compare=[]", "defense.recipe.epochs=40"]
@@ -34,8 +31,8 @@ def numbers(output: "Output") -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def head(environment: dict[str, str]) -> Iterator[Head]:
-    """A head that only plans, as those of the cluster files, with Ray's autoscaler."""
-    with ray_head(environment, cpus=0, autoscaling=TYPES) as started:
+    """A head that only plans, as those of the cluster files."""
+    with ray_head(environment, cpus=0) as started:
         yield started
 
 
@@ -98,42 +95,3 @@ def test_a_node_is_lost_in_the_middle_of_an_epoch(
     log = running.log.read_text()
     assert log.count("epoch 1/40") <= 1
     assert log.count("epoch 40/40") == 1
-
-
-def test_workers_on_two_nodes_lose_one_of_them(
-    smoke: "Output", run_study: Study, study: Start, join: Callable[..., Node], tmp_path: Path
-) -> None:
-    words = [STUDY, "axes={defense.in_modal_weight: {values: [1]}}", "compare=[]", "defense.recipe.epochs=8"]
-    words += ["training.num_workers=2", "training.across_nodes=true"]
-    output = smoke.copy(tmp_path / "output", without="defend")
-    nodes = [join(cpus=2) for _ in range(2)]
-    running = study(output, *words, "training.cpus_per_worker=1.5")
-    running.until(lambda: output.checkpoints("defend"))
-    assert all(node.trials for node in nodes)
-    nodes[1].kill()
-    join(cpus=2)
-    # The group waits for another node, and both workers go on from the checkpoint.
-    assert running.wait() == 0, running.errors
-    undisturbed = smoke.copy(tmp_path / "undisturbed", without="defend")
-    assert run_study(undisturbed, *words) == 0
-    assert output.manifest("defend")["files"] == undisturbed.manifest("defend")["files"]
-    assert numbers(output) == numbers(undisturbed)
-
-
-def test_an_autoscaler_adds_the_nodes_that_a_study_asks_for(
-    smoke: "Output", study: Start, head: Head, tmp_path: Path
-) -> None:
-    output = smoke.copy(tmp_path / "output", without="defend")
-    head.until(1)
-    refused = study(output, STUDY)
-    # A cluster without room is a mistake, unless one says that it grows.
-    assert refused.wait() == 2
-    assert "If an autoscaler adds the nodes, say how many trials to ask for: slots=NUMBER." in refused.errors
-    running = study(output, STUDY, "defense.recipe.epochs=1000", "slots=2")
-    # From nothing but a head to both trials at the same time, each on a node of one CPU.
-    running.until(lambda: running.log.read_text().count("started") == 2)
-    assert not output.manifests("defend")
-    running.process.send_signal(signal.SIGINT)
-    assert running.wait() == 130
-    # What nobody needs any more goes.
-    head.until(1)
