@@ -5,6 +5,8 @@ ARGS ?=
 PORT ?= 5000
 
 BIN := .venv/bin
+SHORT_engine_scale := --trials 10 100
+BENCHMARKS := $(filter-out %/plain.py %/processes.py %/record.py,$(sort $(wildcard benchmarks/*.py)))
 READY := .venv/.ready
 
 # An interpreter that may not cache byte code starts Ray's workers three times slower.
@@ -48,9 +50,9 @@ ui: $(READY) ## look at all runs in a browser, through an MLflow that listens on
 	@MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/python -m mlflow ui \
 		--backend-store-uri "sqlite:///$(CURDIR)/.bdray/mlflow.db" --host 127.0.0.1 --port $(PORT) --workers 1
 
-bench: $(READY) ## run the benchmarks, each of which prints a table
-	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do \
-		echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+bench: $(READY) ## run the benchmarks in their short forms, under 15 minutes; each prints a table
+	@set -e; $(foreach script,$(BENCHMARKS),\
+		echo "== $(script) ($$(date +%T))"; $(BIN)/python $(script) $(SHORT_$(basename $(notdir $(script))));)
 
 schema: $(READY) ## write the JSON schemas by which editors complete study files
 	$(BIN)/python scripts/export_schema.py

@@ -5,10 +5,15 @@ resolved, so that nothing of the environment gets into a configuration) and vali
 components. A file may start with ``base: NAME``: the named file is read first and this one is merged over it.
 """
 
+import ast
 import difflib
 import hashlib
+import inspect
+import itertools
 import json
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -16,6 +21,8 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core.core_schema import DataclassSchema
 
 from bdray.exceptions import ConfigError
 
@@ -165,7 +172,37 @@ def fingerprint(value: Any) -> str:
 
 def json_schema(cls: type[Any]) -> Tree:
     """JSON Schema of a component, so that editors complete and check YAML."""
-    return TypeAdapter(cls).json_schema()
+    return TypeAdapter(cls).json_schema(schema_generator=_Described)
+
+
+class _Described(GenerateJsonSchema):
+    """Adds what is written under the fields of a class and of those that it inherits from.
+
+    pydantic can do that by itself, but does it for every class that it meets, and parses all sources at every start.
+    """
+
+    def dataclass_schema(self, schema: DataclassSchema) -> Tree:
+        described = super().dataclass_schema(schema)
+        for base in schema["cls"].__mro__:
+            for name, text in _docstrings(base).items():
+                if name in described["properties"]:
+                    described["properties"][name].setdefault("description", text)
+        return described
+
+
+@cache
+def _docstrings(cls: type) -> dict[str, str]:
+    """What is written under the fields of a class."""
+    if "__dataclass_fields__" not in vars(cls):
+        return {}
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(tree, ast.ClassDef)
+    found = {}
+    for field, below in itertools.pairwise(tree.body):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = inspect.cleandoc(text)
+    return found
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -20,9 +20,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, TypeAlias, TypeVar, cast, dataclass_transform
 
-from pydantic import ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import ConfigDict, Field, GetCoreSchemaHandler
 from pydantic.dataclasses import dataclass
-from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 T = TypeVar("T")
@@ -34,7 +33,7 @@ Members: TypeAlias = "dict[str, type[Component]]"
 def component(cls: type[T]) -> type[T]:
     """Make ``cls`` a frozen, keyword-only, validated value that refuses unknown fields."""
     is_family = Component in cls.__bases__  # its members are not imported yet, so its schema must wait
-    config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, defer_build=is_family)
+    config = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=is_family)
     return cast("type[T]", dataclass(frozen=True, kw_only=True, config=config)(cls))
 
 
@@ -78,17 +77,6 @@ class Component(ABC):
         if cls.default_type is None:
             return union
         return core_schema.no_info_before_validator_function(partial(_with_type, cls.default_type), union)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Describe inherited fields too; pydantic reads the docstrings of the class itself only."""
-        described = handler(schema)
-        properties = handler.resolve_ref_schema(described).get("properties", {})
-        for base in cls.__mro__:
-            for name, field in vars(base).get("__pydantic_fields__", {}).items():
-                if field.description and name in properties:
-                    properties[name].setdefault("description", field.description)
-        return described
 
 
 def _with_type(default: str, value: Any) -> Any:

@@ -16,13 +16,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import record
+
 from bdray.config import build
 from bdray.text.parsers.base import CaptionParser, ParsedCaption
 from bdray.text.sub_captions import make_sub_captions
 
 HERE = Path(__file__).parent
 ANNOTATED = HERE / "data" / "captions_annotated.json"
-RESULTS = HERE / "results" / "caption_parser.json"
 NUM_TIMED = 5000
 """Captions to time: those annotated, over and over."""
 
@@ -47,7 +48,7 @@ def main() -> None:
         print(half, ", ".join(f"{part} {value:.3f}" for part, value in scores.items()))
     print(", ".join(f"{task} {rate} captions/s" for task, rate in found["captions_per_second"].items()))
     if name == "lexicon":
-        RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        record.write("caption_parser", found)
 
 
 def read_halves() -> dict[str, list[dict[str, Any]]]:

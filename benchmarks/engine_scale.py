@@ -127,16 +127,17 @@ def write_study(folder: Path, trials: int, epochs: int) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def start_ray() -> None:
+def start_ray(slots: int = SLOTS) -> None:
     """A local Ray as the engine starts it, in whose workers stages compute nothing."""
     import ray
 
     from bdray.study.cluster import ENVIRONMENT, OBJECT_STORE_BYTES
 
     os.environ.update(ENVIRONMENT)
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # a new worker does not find this file
     ray.init(
         address="local",
-        num_cpus=SLOTS,
+        num_cpus=slots,
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,
         log_to_driver=False,

@@ -13,18 +13,17 @@ On a GPU whole trainings are compared: with real batches, and with one that lies
 """
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import record
 import torch
 from gpu_training import OBJECTIVES, SyntheticFeed, build, synthetic
 from PIL import Image
@@ -45,7 +44,6 @@ from bdray.training.feed import Feed, augment_captions
 from bdray.training.loop import train
 from bdray.training.optim import Recipe
 
-RESULTS = Path(__file__).parent / "results"
 MODEL = "RN50"
 STORAGES = {"kept": "100", "streamed": "0"}
 """How much room pixels are given, in GiB, by what becomes of them then."""
@@ -91,7 +89,6 @@ def main() -> None:
     for row in rows:
         print("  ".join(f"{key} {value}" for key, value in row.items()))
     result = {
-        "date": datetime.now(UTC).date().isoformat(),
         "device": torch.cuda.get_device_name(device) if is_gpu else "CPU, one thread",
         "model": MODEL,
         "images": count,
@@ -99,9 +96,7 @@ def main() -> None:
         "captions_per_second": text_rate,
         "rows": rows,
     }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"input_pipeline-{device.type}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    record.write(f"input_pipeline-{device.type}", result)
 
 
 def write_files(folder: Path, count: int) -> None:

@@ -3,21 +3,21 @@
 Usage: python benchmarks/poisoning.py [--device cuda]
 
 The step is the forward and backward pass of the image tower alone, in float32, so the share of a whole step is smaller
-still. On a CPU it is measured on a batch of 8 and scaled to 256 by the time per image. All times are medians after a
-warm-up. Learned triggers are learned for a moment only: what they were taught makes no difference to the time.
+still. On a CPU it is measured on a batch of 8, the triggers on one of 64, and both scaled to 256 by the time per image.
+All times are medians after a warm-up, of as many repeats as fit into ten seconds. Learned triggers are learned for a
+moment only: what they were taught makes no difference to the time.
 """
 
 import argparse
-import json
 import platform
 import statistics
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import record
 import torch
 
 from bdray.attacks.triggers.badnet import BadNet
@@ -25,9 +25,10 @@ from bdray.attacks.triggers.base import Trigger
 from bdray.models.clip import Model
 from bdray.testing import example, learned
 
-RESULTS = Path(__file__).parent / "results"
 BATCH, SIZE = 256, 224
-CPU_BATCH = 8
+CPU_BATCH, CPU_IMAGES = 8, 64
+SECONDS = 10.0
+"""After which no repeat is begun."""
 PUBLIC_CODE = BadNet(
     pattern="per_image", mean="image", values="wrap_uint8", location="random_cleanclip_repo"
 )  # costs more than the paper's
@@ -42,15 +43,15 @@ def main() -> None:
     device: torch.device = options.device
     batch = CPU_BATCH if device.type == "cpu" else BATCH
     step = seconds(training_step(device, batch), device, options.repeats) * BATCH / batch
-    images, samples = torch.rand(BATCH, 3, SIZE, SIZE).to(device), torch.arange(BATCH)
+    count = CPU_IMAGES if device.type == "cpu" else BATCH
+    images, samples = torch.rand(count, 3, SIZE, SIZE).to(device), torch.arange(count)
     shares: dict[str, dict[str, float]] = {}
     print(f"RN50 image tower, forward and backward: {step:.3f} s for {BATCH} images (measured on {batch})")
     for name, trigger in triggers().items():
-        taken = seconds(partial(trigger.apply, images, samples), device, options.repeats)
+        taken = seconds(partial(trigger.apply, images, samples), device, options.repeats) * BATCH / count
         shares[name] = {"seconds": round(taken, 5), "share_of_step": round(taken / step, 5)}
         print(f"{name:>22}  {taken:8.4f} s  {taken / step:7.2%}")
     found: dict[str, Any] = {
-        "date": datetime.now(UTC).date().isoformat(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "threads": torch.get_num_threads(),
         "images": BATCH,
@@ -59,8 +60,7 @@ def main() -> None:
         "step_seconds": round(step, 4),
         "triggers": shares,
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "poisoning.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    record.write("poisoning" if device.type == "cpu" else "poisoning-cuda", found)
 
 
 def triggers() -> dict[str, Trigger]:
@@ -86,8 +86,10 @@ def training_step(device: torch.device, batch: int) -> Callable[[], None]:
 
 def seconds(measured: Callable[[], object], device: torch.device, repeats: int) -> float:
     """Median wall time of a call."""
-    times = []
+    times: list[float] = []
     for _ in range(1 + repeats):
+        if len(times) > 1 and sum(times) > SECONDS:
+            break
         started = time.perf_counter()
         measured()
         if device.type == "cuda":

@@ -1,8 +1,9 @@
 """Fill the README's generated blocks and pictures from finished studies and the benchmarks' results.
 
-Usage: python scripts/update_readme.py .bdray [--live FILE]
+Usage: python scripts/update_readme.py [OUTPUT] [--live FILE]
 
-It takes the output folder of ``python -m bdray.study`` with some of ``ablations/lambda2``, ``attacks/overview``,
+The table of speed is made from ``claims`` of ``benchmarks/results/*.json`` (see ``benchmarks/record.py``). For the
+others it takes the output folder of ``python -m bdray.study`` with some of ``ablations/lambda2``, ``attacks/overview``,
 ``search/ubt``, ``ubt/main`` and ``cleanerclip/equal_budget`` in it and, if the live table is to be shown too, a text
 capture of it (``tmux capture-pane -p``).
 """
@@ -26,19 +27,17 @@ ATTACKS = "attacks/overview"
 SEARCH = "search/ubt"
 DEFENSES = {"unlearning": "ubt/main", "budget": "cleanerclip/equal_budget"}
 """Studies of attacks by defenses, by the block that shows them."""
-SPEED = {
-    "wall_seconds": "{} s from an empty store: base, 3 victims, 18 trials",
-    "rerun_seconds": "{} s to run it again, everything from the store",
-    "peak_memory_gb": "{} GB of memory at most, all processes together",
-    "training_over_slots_times_wall": "{} of the slots' time after the base is spent in training steps",
-    "median_seconds_between_trials": "{} s from one trial to the next on a warm worker",
-}
+SPEED = (
+    "The default study takes {wall_seconds} s from an empty store (base, 3 victims, 18 trials) and {peak_memory_gb} GB "
+    "of memory at most, all processes together; {training_over_slots_times_wall:.0%} of the slots' time after the base "
+    "is spent in training steps ({date}, {cpus} CPU cores). Targets and what benchmarks measured last:"
+)
 
 
 def main() -> None:
     """Rewrite README.md in place."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("output", type=Path)
+    parser.add_argument("output", type=Path, nargs="?", default=Path(".bdray"))
     parser.add_argument("--live", type=Path)
     options = parser.parse_args()
     blocks = {"speed": speed()}
@@ -91,12 +90,18 @@ def mean(models: pd.DataFrame, metric: Metric) -> str:
 
 
 def speed() -> str:
-    """What the benchmark of the default study measured."""
-    path = ROOT / "benchmarks" / "results" / f"default_study-{STUDY.replace('/', '-')}.json"
-    found = json.loads(path.read_text(encoding="utf-8"))
-    lines = [f"* {text.format(found[name])}" for name, text in SPEED.items()]
-    head = f"Measured on {found['date']} with {found['cpus']} CPU cores by `benchmarks/default_study.py`:"
-    return "\n".join([head, "", *lines])
+    """What benchmarks claim, and whether it holds; each by its latest result."""
+    results = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+    lines = ["| what | target | measured | | on |", "|---|---|---|---|---|"]
+    for path in results:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        where = f"{found.get('date', '')}, `{path.stem}`"
+        for claim in found.get("claims", []):
+            measured = f"{claim['measured']:g} {claim['unit']}".rstrip()
+            verdict = "met" if claim["met"] else "**missed**"
+            lines.append(f"| {claim['name']} | {claim['target']} | {measured} | {verdict} | {where} |")
+    whole = json.loads((ROOT / "benchmarks" / "results" / "default_study.json").read_text(encoding="utf-8"))
+    return "\n".join([SPEED.format(**whole), "", *lines])
 
 
 if __name__ == "__main__":

@@ -50,7 +50,8 @@ def read_task(name: str, words: Sequence[str]) -> Task:
         ConfigError: If there is no such base or file, or it describes no data.
         DataError: If the data are not here.
     """
-    from bdray.study.spec import base_tree, studies_folder
+    from bdray.study.files import studies_folder
+    from bdray.study.spec import base_tree
 
     if name.endswith((".yaml", ".yml")):
         tree = config.read_yaml(Path(name))

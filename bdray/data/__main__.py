@@ -74,7 +74,8 @@ def _samples(word: str) -> int | None:
 
 def _named(source: str, words: Sequence[str], cache: Path) -> list[Named]:
     """Find out what a word means."""
-    from bdray.study.spec import base_tree, names, studies_folder
+    from bdray.study.files import names, studies_folder
+    from bdray.study.spec import base_tree
 
     overrides = config.read_overrides(words)
     try:

@@ -17,8 +17,9 @@ from bdray import cli, config, export
 from bdray.exceptions import ConfigError
 from bdray.export.folder import CAPTIONS, IMAGES, INDEX
 from bdray.pipeline.experiment import Experiment
+from bdray.study.files import studies_folder
 from bdray.study.runtime import Runtime
-from bdray.study.spec import base_tree, studies_folder
+from bdray.study.spec import base_tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

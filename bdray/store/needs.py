@@ -8,11 +8,12 @@ from pathlib import Path
 from bdray.config import did_you_mean
 from bdray.exceptions import ConfigError
 from bdray.store.entries import Contents
+from bdray.study.files import names, studies_folder
 from bdray.study.plan import jobs, trials
 from bdray.study.search.base import Home, Proposal
 from bdray.study.search.grid import Grid
 from bdray.study.search.meter import Meter
-from bdray.study.spec import LoadedStudy, load, names, studies_folder
+from bdray.study.spec import LoadedStudy, load
 
 KEYS = ("key", "victim_key")
 """Columns of ``results.csv`` that name results in the store."""

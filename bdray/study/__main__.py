@@ -9,14 +9,17 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from bdray import cli, config
+from bdray import cli
 from bdray.exceptions import ConfigError
-from bdray.study.runtime import is_job_server
-from bdray.study.spec import LoadedStudy, load, names, studies_folder
+from bdray.study.files import names, studies_folder, title_and_source
+
+if TYPE_CHECKING:
+    from bdray.study.spec import LoadedStudy
 
 EXAMPLES = """examples:
   python -m bdray.study --list
@@ -42,6 +45,9 @@ def _do(options: argparse.Namespace, console: Console) -> int:
     if options.list or options.name is None:
         console.print(_listing(), highlight=False)
         return cli.GOOD
+    from bdray.study.runtime import is_job_server
+    from bdray.study.spec import load
+
     given = {
         "output": options.output,
         "store": options.store,
@@ -89,12 +95,14 @@ def _listing() -> Table:
     folder = studies_folder()
     table = Table("study", "title", "source", box=None, pad_edge=False)
     for name, path in names(folder).items():
-        tree = config.read_yaml(path)
-        table.add_row(f"[bold]{name}[/]", str(tree.get("title", "")), f"[dim]{tree.get('source', '')}[/]")
+        title, source = title_and_source(path)
+        table.add_row(f"[bold]{name}[/]", title, f"[dim]{source}[/]")
     return table
 
 
 def _attach(options: argparse.Namespace, console: Console) -> int:
+    from bdray.study.runtime import is_job_server
+
     if options.name is not None or not is_job_server(options.address):
         raise ConfigError("--attach JOB: takes no study, and --address http://HOST:8265 of the job server.")
     from bdray.study.submit import attach
@@ -102,13 +110,13 @@ def _attach(options: argparse.Namespace, console: Console) -> int:
     return attach(options.address, options.attach, console)
 
 
-def _submit(loaded: LoadedStudy, options: argparse.Namespace, console: Console) -> int:
+def _submit(loaded: "LoadedStudy", options: argparse.Namespace, console: Console) -> int:
     from bdray.study.submit import submit
 
     return submit(loaded, options.overrides, options.base, console)
 
 
-def _dry_run(loaded: LoadedStudy, console: Console) -> int:
+def _dry_run(loaded: "LoadedStudy", console: Console) -> int:
     from bdray.pipeline.store import Store
     from bdray.study.announce import say_plan
     from bdray.study.runner import known_plan
@@ -124,7 +132,7 @@ def _dry_run(loaded: LoadedStudy, console: Console) -> int:
     return 0
 
 
-def _run(loaded: LoadedStudy, console: Console) -> int:
+def _run(loaded: "LoadedStudy", console: Console) -> int:
     started = time.monotonic()
     # An interpreter that may not cache byte code starts workers three times slower.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -1,7 +1,7 @@
 """What a stage costs: seconds as a function of its work, fitted to measured runs.
 
 ``seconds = a GFLOP + b + c parameters · steps + d steps + e epochs + f images``, what workers share divided by their
-number, with coefficients that are not negative (Lawson & Hanson 1974) and of least *relative* error. Of all terms only
+number, with coefficients that are not negative and of least *relative* error. Of all terms only
 those are kept that the measured runs tell apart, in this order: where they have one model and one batch size, all time
 is taken for operations. Each kind of stage (``defend cleanclip``) then has a factor of its own.
 
@@ -9,14 +9,19 @@ A busy machine only ever makes runs slower, so a configuration costs what its fa
 it was recorded, else time on the clock, which needs two runs to be believed.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bdray.pipeline.store import Manifest
 from bdray.pipeline.work import Work
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 TERMS = ("operations", "stages", "updates", "batches", "epochs", "images")
 """In the order in which they are kept."""
@@ -119,7 +124,6 @@ def first_guess(device: str) -> CostModel:
 def fit(measured: Mapping[Configuration, float]) -> CostModel | None:
     """Fit to the seconds of configurations; None if none of them trains a model."""
     import numpy as np
-    from scipy.optimize import nnls
 
     rows = [
         (t, s) for c, s in measured.items() if c.kind.split()[0] in FITTED and (t := _terms(c)) is not None and s > 0
@@ -129,7 +133,7 @@ def fit(measured: Mapping[Configuration, float]) -> CostModel | None:
     relative = np.array([terms for terms, _ in rows]) / np.array([[seconds] for _, seconds in rows])
     kept = _told_apart(relative)
     scale = relative[:, kept].max(axis=0)
-    found, _ = nnls(relative[:, kept] / scale, np.ones(len(rows)))
+    found = non_negative(relative[:, kept] / scale, np.ones(len(rows)))
     names = [TERMS[column] for column in kept]
     plain = CostModel(dict(zip(names, map(float, found / scale), strict=True)), {}, len(measured))
     taken: dict[str, list[tuple[float, float]]] = {}
@@ -184,6 +188,35 @@ def _told_apart(relative: Any) -> list[int]:
         if float(np.linalg.norm(rest)) > NEW * size:
             kept.append(column)
     return kept
+
+
+def non_negative(matrix: "NDArray[np.float64]", target: "NDArray[np.float64]") -> "NDArray[np.float64]":
+    """Least squares with coefficients that are not negative, for a few columns that are no mixtures of each other.
+
+    One of the subsets of columns has the solution as its plain least squares, and there are 64 for six. ``scipy`` does
+    it too, but takes longer to import than all else that a study needs before it starts.
+
+    Args:
+        matrix: ``(rows, columns)``.
+        target: ``(rows,)``.
+
+    Returns:
+        Coefficients ``(columns,)``.
+    """
+    import numpy as np
+
+    count = matrix.shape[1]
+    inner, outer = matrix.T @ matrix, matrix.T @ target
+    best, least = np.zeros(count), 0.0
+    for size in range(1, count + 1):
+        for columns in itertools.combinations(range(count), size):
+            chosen = list(columns)
+            found = np.linalg.solve(inner[np.ix_(chosen, chosen)], outer[chosen])
+            error = -float(outer[chosen] @ found)  # of the squares, against that of zeros
+            if error < least and (found >= 0).all():
+                best, least = np.zeros(count), error
+                best[chosen] = found
+    return best
 
 
 def spread(runs: Sequence[Run]) -> float:

@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 
 from bdray.exceptions import ClusterError
 from bdray.pipeline.provenance import COMMIT, commit
-from bdray.study.spec import LoadedStudy, studies_folder
+from bdray.study.files import studies_folder
+from bdray.study.spec import LoadedStudy
 
 MAX_BYTES = 20_000_000
 """Of all files: the package has a tenth of it, so more is data that somebody left in its folders."""

@@ -12,6 +12,7 @@ from bdray.exceptions import ConfigError
 from bdray.pipeline.experiment import Experiment
 from bdray.report import study as study_file
 from bdray.study.check import check
+from bdray.study.files import names, studies_folder
 from bdray.study.runtime import Runtime
 from bdray.study.search.grid import Grid
 from bdray.study.space import AFTER_VICTIM, Point, turning_order
@@ -103,21 +104,6 @@ class LoadedStudy:
     def objectives(self) -> dict[str, str]:
         """``max`` or ``min`` by metric."""
         return {metric.name: metric.goal for metric in self.study.metrics}
-
-
-def studies_folder() -> Path:
-    """Where study files are: ``studies`` in the working folder, else the one beside or inside the package."""
-    package = Path(__file__).parents[1]
-    for folder in (Path.cwd() / "studies", package.parent / "studies", package / "_studies"):
-        if folder.is_dir():
-            return folder
-    raise ConfigError("there is no folder named 'studies' here. Run this from the repository's root.")
-
-
-def names(folder: Path) -> dict[str, Path]:
-    """All studies by name."""
-    found = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
-    return {name: path for name, path in found.items() if not name.startswith("base/")}
 
 
 def load(

@@ -7,9 +7,10 @@ import pytest
 from bdray.config import read_yaml
 from bdray.report.published import published_points
 from bdray.study.__main__ import main
+from bdray.study.files import names
 from bdray.study.plan import jobs, trials
 from bdray.study.search.base import Home
-from bdray.study.spec import load, names
+from bdray.study.spec import load
 
 FOLDER = Path(__file__).parents[2] / "studies"
 STUDIES = sorted(names(FOLDER))

@@ -18,6 +18,7 @@ from bdray.study.cost import (
     fit,
     held_out_errors,
     kind_of,
+    non_negative,
     run_of,
     spread,
     typical_error,
@@ -75,6 +76,20 @@ def test_the_error_of_what_is_held_out_is_that_of_the_noise() -> None:
     measured = {one: truth(one) * math.exp(rng.normal(0, 0.2)) for one in grid()}
     # Deviations of 20% have a median of 13%.
     assert typical_error(held_out_errors(measured)) == pytest.approx(0.135, abs=0.06)
+
+
+def test_least_squares_without_negative_coefficients() -> None:
+    from scipy.optimize import nnls
+
+    rng = np.random.default_rng(0)
+    signs = set()
+    for _ in range(50):
+        matrix, target = rng.random((12, 6)), rng.random(12)
+        expected, _ = nnls(matrix, target)
+        # What SciPy's active sets find, is found by trying all of them.
+        assert non_negative(matrix, target) == pytest.approx(expected, abs=1e-9)
+        signs.add(tuple(expected > 0))
+    assert len(signs) > 10
 
 
 def test_one_model_tells_operations_only() -> None:

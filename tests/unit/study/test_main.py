@@ -76,6 +76,25 @@ def test_what_needs_no_cluster_imports_none(workplace: Path, arguments: list[str
     assert done.stdout.splitlines()[-1].split() == [">"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [(["--list"], {"numpy", "omegaconf", "pyarrow", "pydantic"}), (["some/grid", "--dry-run"], {"scipy", "jinja2"})],
+)
+def test_what_is_asked_often_imports_little(workplace: Path, arguments: list[str], heavy: set[str]) -> None:
+    code = f"import sys; from bdray.study.__main__ import main; main({arguments})"
+    code += f"; print('>', *({heavy} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=workplace)
+    # Half a second for a list, where the libraries of a study take more than one.
+    assert done.stdout.splitlines()[-1].split() == [">"]
+
+
+@pytest.mark.parametrize("text", ["title: [", "- no mapping"])
+def test_a_damaged_study_in_the_list_is_named(workplace: Path, capsys: Capture, text: str) -> None:
+    (workplace / "studies" / "some" / "grid.yaml").write_text(text, encoding="utf-8")
+    assert main(["--list"]) == 2
+    assert f"error: {workplace / 'studies/some/grid.yaml'}: " in capsys.readouterr().err
+
+
 def test_errors_go_to_stderr_with_status_2(workplace: Path, capsys: Capture) -> None:
     assert main(["some/grid", "defense.recipe.epochs=[a]", "--dry-run"]) == 2
     out, err = capsys.readouterr()
