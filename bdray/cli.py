@@ -41,6 +41,11 @@ def run(work: Callable[[Console], int], after_interrupt: str = "") -> int:
         return INTERRUPTED
 
 
+def count(number: int, noun: str) -> str:
+    """``1 stage``, ``2 stages``."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def plain(text: str) -> str:
     """Text as plain characters for a console: no markup, and nothing that would control a terminal."""
     return escape("".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text))

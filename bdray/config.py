@@ -11,8 +11,9 @@ import hashlib
 import inspect
 import itertools
 import json
+import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -28,6 +29,39 @@ from bdray.exceptions import ConfigError
 
 T = TypeVar("T")
 Tree = dict[str, Any]
+Location = Sequence[int | str]
+"""Of a field in a tree, step by step; a key may hold dots, as those of a study's axes do."""
+COMMAND_LINE = "command line"
+"""Source of what no file says."""
+UNION = re.compile(r"bool|int|float|str|tuple\[.*")
+"""Steps that pydantic adds to a location for each of the types that a value may have."""
+NUMBERS = {
+    *("int_type", "int_parsing", "int_parsing_size", "int_from_float", "float_type", "float_parsing", "finite_number"),
+    *("greater_than", "greater_than_equal", "less_than", "less_than_equal"),
+}
+"""pydantic's mistakes that a number of the right kind and size mends."""
+LIMITS = {
+    "at least": ("minimum", "ge"),
+    "above": ("exclusiveMinimum", "gt"),
+    "at most": ("maximum", "le"),
+    "below": ("exclusiveMaximum", "lt"),
+}
+"""What JSON Schema and pydantic call the bounds of a number."""
+RULES = {
+    "bool_type": "give true or false",
+    "bool_parsing": "give true or false",
+    "string_type": "give text, in quotes where it looks like something else",
+    "string_too_short": "give text that is not empty",
+    "string_pattern_mismatch": "give text that matches {pattern}",
+    "literal_error": "give {expected}",
+    "path_type": "give a path",
+    "tuple_type": "give a list, such as [{value}]",
+    "dict_type": "give a mapping, such as {{name: value}}",
+    "too_short": "give at least {min_length}",
+    "too_long": "give at most {max_length}",
+    "union": "give a number, text, true or false",
+}
+"""What mends pydantic's other mistakes."""
 
 
 def read_yaml(path: Path) -> Tree:
@@ -134,13 +168,28 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Tree:
     return flat
 
 
-def build(cls: type[T], tree: Mapping[str, Any], source: str) -> T:
+def source_of(location: Location, told: Mapping[str, Any], source: str) -> str:
+    """Who said what stands at a location: the command line, if the fields that it told reach there, else ``source``.
+
+    A component whose type it told starts afresh, so what is missing there is its mistake, too.
+    """
+    node: Any = told
+    for step in location:
+        if not isinstance(node, Mapping):
+            break  # inside a list, which was told as a whole
+        if step not in node:
+            return COMMAND_LINE if "type" in node else source
+        node = node[step]
+    return COMMAND_LINE if location else source
+
+
+def build(cls: type[T], tree: Mapping[str, Any], source: str | Callable[[Location], str]) -> T:
     """Validate a tree into ``cls``.
 
     Args:
         cls: A component class.
         tree: Fields, as read from YAML.
-        source: Where the tree came from, for the message (a file name, say).
+        source: Where the tree came from, for the message (a file name, say), or where what stands at a location did.
 
     Raises:
         ConfigError: With one line for each mistake: dotted path, value, rule, and the nearest known name.
@@ -150,13 +199,13 @@ def build(cls: type[T], tree: Mapping[str, Any], source: str) -> T:
     except ValidationError as error:
         mistakes = error.errors(include_url=False)
         # A list whose items are wrong is also "too short" to pydantic, which drops those items before it counts.
-        spoiled = {mistake["loc"][:-1] for mistake in mistakes}
+        spoiled = {mistake["loc"][:end] for mistake in mistakes for end in range(len(mistake["loc"]))}
         lines = [
-            _explain(cls, tree, mistake)
+            _explain(cls, mistake, source)
             for mistake in mistakes
             if not (mistake["type"] == "too_short" and mistake["loc"] in spoiled)
         ]
-        raise ConfigError("\n".join(f"{source}: {line}" for line in dict.fromkeys(lines))) from error
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from error
 
 
 def dump(value: Any) -> Any:
@@ -214,14 +263,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return "Known: " + ", ".join(names) + "." if names else "None is known."
 
 
-def _explain(cls: type[Any], tree: Mapping[str, Any], mistake: Any) -> str:
+def _explain(cls: type[Any], mistake: Any, source: str | Callable[[Location], str]) -> str:
     """One validation mistake as one sentence."""
-    schema = json_schema(cls)
-    node, path = _walk(schema, mistake["loc"])
-    kind, value = mistake["type"], mistake["input"]
-    name = ".".join(path) or "(top level)"
+    schema, kind, value = json_schema(cls), mistake["type"], mistake["input"]
+    location = [step for step in mistake["loc"] if not UNION.fullmatch(str(step))]
+    if len(location) < len(mistake["loc"]):
+        kind = "union"  # each of whose types has its own mistake; all of them become the same sentence
+    node, path = _walk(schema, location)
+    where = source if isinstance(source, str) else source(path)
+    name = f"{where}: {'.'.join(path) or '(top level)'}"
     if kind == "unexpected_keyword_argument":
-        parent, _ = _walk(schema, mistake["loc"][:-1])
+        parent, _ = _walk(schema, location[:-1])
         return f"{name}: unknown field. {did_you_mean(path[-1], parent.get('properties', {}))}"
     if kind == "missing":
         return f"{name}: is required, but missing. {node.get('description', '')}".rstrip()
@@ -231,12 +283,30 @@ def _explain(cls: type[Any], tree: Mapping[str, Any], mistake: Any) -> str:
             return f"{name}.type: is required. {did_you_mean('', known)}"
         tag = str(mistake["ctx"]["tag"])
         return f"{name}.type: unknown type {tag!r}. {did_you_mean(tag, known)}"
-    rule = mistake["msg"].removeprefix("Value error, ")
-    rule = rule[0].lower() + rule[1:]
-    return f"{name}: {_show(value)} is not allowed: {rule.removesuffix('.')}."
+    return f"{name}: {_show(value)} is not allowed: {_rule(kind, node, mistake)}."
 
 
-def _walk(schema: Tree, location: Sequence[int | str]) -> tuple[Tree, list[str]]:
+def _rule(kind: str, node: Tree, mistake: Any) -> str:
+    """What to give instead, in words that need no knowledge of Python."""
+    context, value = mistake.get("ctx", {}), mistake["input"]
+    if kind in NUMBERS:
+        whole = node.get("type") == "integer" or kind.startswith("int_")
+        adjective = "whole " if whole else "finite " if kind == "finite_number" else ""
+        limits = {words: node.get(key, context.get(short)) for words, (key, short) in LIMITS.items()}
+        bounds = " and ".join(f"{words} {limit:.12g}" for words, limit in limits.items() if limit is not None)
+        return f"give a {adjective}number {'of ' if bounds.startswith('at') else ''}{bounds}".rstrip()
+    if kind in ("model_attributes_type", "dataclass_type"):
+        types = list(node.get("discriminator", {}).get("mapping", {}))
+        if types:
+            return f"give a mapping, such as {{type: {value if value in types else types[0]}}}"
+        return f"give a mapping of its fields, {', '.join(sorted(node.get('properties', {})))}"
+    if kind in RULES:
+        return RULES[kind].format(value=value, **context)
+    rule = mistake["msg"].removeprefix("Value error, ").removesuffix(".")
+    return str(rule[0].lower() + rule[1:])
+
+
+def _walk(schema: Tree, location: Location) -> tuple[Tree, list[str]]:
     """Follow a pydantic error location through the JSON schema, dropping the union tags it contains."""
     node: Tree = _resolve(schema, schema)
     path: list[str] = []

@@ -3,12 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import open_clip
 import torch
 import torch.distributed
-import torch.distributed.nn
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -131,7 +130,42 @@ def gather(features: Tensor) -> Tensor:
     """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return features
-    return torch.cat(torch.distributed.nn.all_gather(features))
+    gathered: Tensor = _Gather.apply(features)
+    return gathered
+
+
+def sum_over_workers(values: Tensor) -> Tensor:
+    """The sum of all workers' tensors, whose gradient is the sum of all workers' gradients."""
+    total: Tensor = _Sum.apply(values)
+    return total
+
+
+class _Gather(torch.autograd.Function):
+    """torch's own collectives with gradients are deprecated, in favor of ones in a private module."""
+
+    @staticmethod
+    def forward(_: Any, features: Tensor) -> Tensor:
+        return gather_values(features.contiguous())
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        own = gradient.new_empty(len(gradient) // torch.distributed.get_world_size(), *gradient.shape[1:])
+        torch.distributed.reduce_scatter_tensor(own, gradient.contiguous())
+        return own
+
+
+class _Sum(torch.autograd.Function):
+    """As :class:`_Gather`."""
+
+    @staticmethod
+    def forward(_: Any, values: Tensor) -> Tensor:
+        total = values.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return _Sum.forward(context, gradient)
 
 
 def gather_values(values: Tensor) -> Tensor:

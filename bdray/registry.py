@@ -13,8 +13,10 @@ Wherever a configuration class has a field annotated with the family, pydantic t
 """
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
+import traceback
 from abc import ABC
 from collections.abc import Mapping
 from functools import partial
@@ -23,6 +25,8 @@ from typing import Any, ClassVar, TypeAlias, TypeVar, cast, dataclass_transform
 from pydantic import ConfigDict, Field, GetCoreSchemaHandler
 from pydantic.dataclasses import dataclass
 from pydantic_core import CoreSchema, core_schema
+
+from bdray.exceptions import BdrayError, ConfigError
 
 T = TypeVar("T")
 Members: TypeAlias = "dict[str, type[Component]]"
@@ -53,10 +57,14 @@ class Component(ABC):
 
     @classmethod
     def members(cls) -> Members:
-        """Every concrete member of this family by its ``type``, importing the family's folder first."""
+        """Every concrete member of this family by its ``type``, importing the family's folder first.
+
+        Raises:
+            ConfigError: If a file in there cannot be imported; says where and why.
+        """
         package = importlib.import_module(cls.members_package or cls.__module__.rpartition(".")[0])
         for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{package.__name__}.{module.name}")
+            _import(f"{package.__name__}.{module.name}")
         found: Members = {}
         for member in _subclasses(cls):
             if inspect.isabstract(member):
@@ -77,6 +85,29 @@ class Component(ABC):
         if cls.default_type is None:
             return union
         return core_schema.no_info_before_validator_function(partial(_with_type, cls.default_type), union)
+
+
+def _import(name: str) -> None:
+    """Import a file that may be anybody's: a new member's, on its author's first try."""
+    try:
+        importlib.import_module(name)
+    except BdrayError:
+        raise  # another family's file, on the way here
+    except Exception as error:
+        raise ConfigError(
+            f"{_place(name, error)}: cannot be imported ({type(error).__name__}: {' '.join(str(error).split())}). "
+            f"Mend it, or move it out of its folder; `python -c 'import {name}'` shows the traceback."
+        ) from error
+
+
+def _place(name: str, error: Exception) -> str:
+    """The file of a module, and the last line of it that was reached, where there is one."""
+    spec = importlib.util.find_spec(name)
+    path = (spec and spec.origin) or name
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    return f"{path}, line {lines[-1]}" if lines else path
 
 
 def _with_type(default: str, value: Any) -> Any:

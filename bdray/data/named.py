@@ -65,8 +65,8 @@ def from_place(path: str, fields: Mapping[str, Any], cache: Path) -> list[Named]
             return [_class_folders(path, there)]
         kind, path = "webdataset", f"{path.rstrip('/')}/*.tar"
     tree = {"type": kind, "path": path, "num_samples": 2, **fields}
-    source = cast(PairSource, config.build(PairSource.members()[kind], tree, path))
-    draw = source.draw(path, cache)
+    source = cast(PairSource, config.build(PairSource.members()[kind], tree, config.COMMAND_LINE))
+    draw = source.draw("SOURCE", cache)
     everything = [Lane(shuffled(len(draw.records), source.subset_seed), source.num_samples)]
     is_whole = "num_samples" not in fields
     return [
@@ -80,7 +80,7 @@ def _class_folders(path: str, there: list[str]) -> Named:
     classes = [name for name, inside in images.items() if inside]
     if not classes:
         raise DataError(
-            f"{path}: {root} is no table (.csv, .tsv), no shard (.tar), no COCO captions (.json), and no folder of "
+            f"SOURCE: {root} is no table (.csv, .tsv), no shard (.tar), no COCO captions (.json), and no folder of "
             "shards or of folders of images; and no base or study has that name. Give one of these."
         )
     names = [f"{name}/{image}" for name in classes for image in images[name]]

@@ -66,7 +66,8 @@ def missing(field: str, path: str, reason: str = "there is nothing at") -> DataE
     found, root = absolute(path), os.environ.get(ROOT)
     where = f" ({ROOT} is {root})" if root else ""
     hint = "" if found == path else f", or set {ROOT} to the folder or URL that holds {path}"
-    return DataError(f"{field}: {path!r}: {reason} {found}{where}. Give the place of the data{hint}.")
+    said = "" if found == path else f"{path!r}: "
+    return DataError(f"{field}: {said}{reason} {found}{where}. Give the place of the data{hint}.")
 
 
 def find(pattern: str) -> list[Found]:

@@ -55,6 +55,8 @@ TEMPLATES = (
 PAIR_SHARE = 0.3
 """Share of training scenes with two objects. The zero-shot task (validation and test) shows one."""
 CHUNK = 500
+MOST = 10_000_000
+"""Scenes of a split, which is made in memory, 3 KB each."""
 SPLIT_IDS: dict[Split, int] = {"train": 0, "finetune": 1, "validation": 2, "test": 3}
 
 
@@ -65,13 +67,13 @@ class Scenes(Dataset):
     type: Literal["scenes"] = "scenes"
     seed: int = Field(default=0, ge=0)
     """Seed of the data set itself; experiments with the same value see the same pictures."""
-    num_train: int = Field(default=20000, ge=64)
+    num_train: int = Field(default=20000, ge=64, le=MOST)
     """Pairs to pretrain and poison on."""
-    num_finetune: int = Field(default=2000, ge=64)
+    num_finetune: int = Field(default=2000, ge=64, le=MOST)
     """Clean pairs of the defender."""
-    num_validation: int = Field(default=800, ge=16)
+    num_validation: int = Field(default=800, ge=16, le=MOST)
     """Labeled scenes to choose hyperparameters on."""
-    num_test: int = Field(default=1600, ge=16)
+    num_test: int = Field(default=1600, ge=16, le=MOST)
     """Labeled scenes to report results on."""
 
     @property

@@ -78,14 +78,12 @@ class ABL(Defense):
         return self.num_suspicious or max(1, round(share * num_trained))
 
     def check(self, sizes: Sizes) -> None:
-        count, field = (
-            self.count(sizes.trained),
-            "suspicious_share" if self.num_suspicious is None else "num_suspicious",
-        )
+        count = self.count(sizes.trained)
         if count >= sizes.trained:
+            field = "num_suspicious" if self.num_suspicious else "suspicious_share"
             raise ConfigError(
                 f"defense.{field}: {count} of {sizes.trained} training pairs leave none to learn from. Choose at most "
-                f"{sizes.trained - 1}."
+                f"{sizes.trained - 1} of them."
             )
 
     def run(self, model: "open_clip.CLIP", data: DefenderData, session: "Session") -> "History":
@@ -94,7 +92,7 @@ class ABL(Defense):
 
         assert data.poisoned is not None
         given, judge = data.poisoned, data.clean_model if self.needs_clean_model else None
-        tokens = session.tokenizer(given.poisoning.replace_captions(given.pairs.captions))
+        tokens = session.tokens(given.pairs.captions, given.poisoning)
         count = self.count(len(tokens))
         objective = AntiBackdoorObjective(
             len(tokens),

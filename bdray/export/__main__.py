@@ -110,7 +110,8 @@ def _experiment(base: str, overrides: Sequence[str]) -> Experiment:
         if field not in known:
             hint = config.did_you_mean(field, known)
             raise ConfigError(f"override {field!r}: an experiment has no such field. {hint}")
-    return config.build(Experiment, config.merge(tree, above, Experiment), f"base {name}")
+    merged = config.merge(tree, above, Experiment)
+    return config.build(Experiment, merged, lambda location: config.source_of(location, above, f"base {name}"))
 
 
 def _context(options: argparse.Namespace, console: Console) -> "Context":

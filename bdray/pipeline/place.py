@@ -6,6 +6,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
@@ -76,22 +77,32 @@ class Place:
             ) from error
         self._fs = pyarrow.fs.SubTreeFileSystem(root, _patient(base))
 
-    def check_writable(self) -> None:
+    def check_writable(self, role: str = "store", *, leave_nothing: bool = False) -> None:
         """Write and remove a small file.
+
+        Args:
+            role: What the place is for, which is the name of the option that gives it.
+            leave_nothing: Remove the folders, too, that had to be made.
 
         Raises:
             StoreError: If that does not work.
         """
-        probe = f"probe-{uuid.uuid4().hex}"
+        probe, made = f"probe-{uuid.uuid4().hex}", list[Path]()
         try:
             if self.folder is not None:
+                made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
                 self.folder.mkdir(parents=True, exist_ok=True)
             self._persist(lambda: self._write(probe, b"bdray"))
             self._persist(lambda: self._fs.delete_file(probe))
         except OSError as error:
             raise StoreError(
-                f"store {self.uri!r}: cannot be written ({_one_line(error)}). Give a place you may write with --store."
+                f"{role} {self.uri!r}: cannot be written ({_one_line(error)}). Give a place you may write with "
+                f"--{role}."
             ) from error
+        finally:
+            for path in made if leave_nothing else ():
+                with suppress(OSError):  # it was never made, or somebody else has put something there
+                    path.rmdir()
 
     def read(self, path: str) -> bytes:
         """The content of a file."""

@@ -45,13 +45,13 @@ class Store:
         """The files, for whoever looks after the store as a whole."""
         self._cache = cache
 
-    def check_writable(self) -> None:
-        """Write and remove a small file.
+    def check_writable(self, *, leave_nothing: bool = False) -> None:
+        """Write and remove a small file, and the folders that had to be made for it, if nothing is to be left.
 
         Raises:
             StoreError: If that does not work.
         """
-        self.place.check_writable()
+        self.place.check_writable(leave_nothing=leave_nothing)
 
     def find(self, stage: str, key: str) -> Manifest | None:
         """The manifest of a finished stage; None if there is none, or a damaged one, which a new result replaces.

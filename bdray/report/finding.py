@@ -1,8 +1,10 @@
 """What a study found, in plain sentences computed from its numbers, whichever way they fall."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
+from bdray.cli import count
 from bdray.report.clean_base import describe_clean_base
 from bdray.report.crossed import describe_crossed
 from bdray.report.differences import differences
@@ -11,7 +13,7 @@ from bdray.report.goals import describe_goals, list_words
 from bdray.report.results import Results
 from bdray.report.searches.finding import describe_search
 from bdray.report.statistics import Estimate, estimate, paired_difference, trend
-from bdray.report.study import Level, Metric
+from bdray.report.study import Failure, Level, Metric
 
 Curves = dict[int, dict[float, float]]
 """A metric as printed, by seed and axis value."""
@@ -20,7 +22,7 @@ Curves = dict[int, dict[float, float]]
 def describe(results: Results) -> list[str]:
     """Short paragraphs: where the victims stand, how points differ and metrics move, which points reach the goals."""
     if results.trials.empty:
-        return ["No trial has finished yet, so there is nothing to conclude."]
+        return [_nothing(results.study.failures)]
     if results.searched is not None:
         return describe_search(results, results.searched)
     paragraphs = [[_progress(results), _victims(results), describe_clean_base(results)]]
@@ -37,6 +39,18 @@ def describe(results: Results) -> list[str]:
     ]
     paragraphs += [describe_goals(results), [_caution(results)]]
     return [" ".join(filter(None, sentences)) for sentences in paragraphs if any(sentences)]
+
+
+def _nothing(failures: Sequence[Failure]) -> str:
+    if not failures:
+        return "No trial has finished yet, so there is nothing to conclude."
+    first, *others = failures
+    more = f"; so did {count(len(others), 'more stage')}, which the report lists" if others else ""
+    return (
+        f"No trial has finished, so there is nothing to conclude: {first.trial} failed ({first.reason.rstrip('.')})"
+        f"{more}. Where the reason does not say what to do, `errors.log` beside the report has the traceback; the same "
+        "command tries again."
+    )
 
 
 def _progress(results: Results) -> str:

@@ -76,7 +76,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "overrides", nargs="*", metavar="FIELD=VALUE", help="fields of the experiment, study or runtime"
     )
     parser.add_argument("--list", action="store_true", help="list all studies")
-    parser.add_argument("--dry-run", action="store_true", help="check everything and print the plan; compute nothing")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check the study and whether its places can be written, print plan and price; compute nothing, read no "
+        "data, ask neither Ray nor MLflow",
+    )
     parser.add_argument("--base", metavar="NAME", help="another base experiment, from studies/base")
     parser.add_argument(
         "--address",
@@ -95,7 +100,10 @@ def _listing() -> Table:
     folder = studies_folder()
     table = Table("study", "title", "source", box=None, pad_edge=False)
     for name, path in names(folder).items():
-        title, source = title_and_source(path)
+        try:
+            title, source = map(cli.plain, title_and_source(path))
+        except ConfigError as error:  # one that somebody is writing hides no other
+            title, source = f"[red]{cli.plain(str(error))}[/]", ""
         table.add_row(f"[bold]{name}[/]", title, f"[dim]{source}[/]")
     return table
 
@@ -119,10 +127,14 @@ def _submit(loaded: "LoadedStudy", options: argparse.Namespace, console: Console
 def _dry_run(loaded: "LoadedStudy", console: Console) -> int:
     from bdray.pipeline.store import Store
     from bdray.study.announce import say_plan
-    from bdray.study.runner import known_plan
+    from bdray.study.runner import check_places, known_plan
+    from bdray.study.runtime import is_job_server
 
     runtime = loaded.runtime
-    known = known_plan(loaded, Store(runtime.store_uri, runtime.cache))
+    store = Store(runtime.store_uri, runtime.cache)
+    if not is_job_server(runtime.address):  # whose machines write, not this one
+        check_places(runtime, store, leave_nothing=True)
+    known = known_plan(loaded, store)
     say_plan(loaded, known, console, with_price=True)
     table = Table("stage", "key", "epochs", "in store", box=None, pad_edge=False)
     for job in known.jobs:
@@ -159,9 +171,8 @@ def _run(loaded: "LoadedStudy", console: Console) -> int:
     if outcome.pending:
         console.print(f"[yellow]{outcome.pending} records wait for the MLflow server; the next run sends them.[/]")
     if outcome.failures:
-        console.print(
-            f"[red]{outcome.failures} stages failed; see above and the report. Running again retries them.[/]"
-        )
+        failed = cli.count(outcome.failures, "stage")
+        console.print(f"[red]{failed} failed; see above and the report. Running again retries them.[/]")
     console.print(f"[dim]{time.monotonic() - started:.0f} s[/]", highlight=False)
     return 1 if outcome.failures else 0
 

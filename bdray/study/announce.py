@@ -1,9 +1,11 @@
 """What the terminal says of a study before it runs: its plan and its price."""
 
 import math
+import os
 
 from rich.console import Console
 
+from bdray.cli import count
 from bdray.pipeline.store import Store
 from bdray.study.plan import Plan, plan
 from bdray.study.price import Price, price, show_time
@@ -15,12 +17,18 @@ from bdray.study.spec import LoadedStudy
 
 def say_plan(loaded: LoadedStudy, known: Plan, console: Console, *, with_price: bool = False) -> None:
     """Title, number of trials, and what will be computed; if asked, its price by kind of stage and how it is known."""
-    study, seeds = loaded.study, len(loaded.study.seeds)
+    study, seeds, cpus = loaded.study, len(loaded.study.seeds), len(os.sched_getaffinity(0))
     console.print(f"[bold]{loaded.name}[/]: {study.title}" + (f" [dim]({study.source})[/]" if study.source else ""))
+    if loaded.runtime.address is None and (loaded.runtime.cpus or 0) > cpus:
+        console.print(
+            f"[yellow]cpus={loaded.runtime.cpus}: this process may use {cpus}, which trials will share, so that times "
+            "will be longer than told[/]",
+            highlight=False,
+        )
     if isinstance(study.search, SampledSearch):
         ends = " or ".join(study.search.ends(loaded.runtime.training.meter.unit).values())
         console.print(
-            f"points x {seeds} seeds, chosen as it goes ({study.search.method}), until {ends}", highlight=False
+            f"points x {count(seeds, 'seed')}, chosen as it goes ({study.search.method}), until {ends}", highlight=False
         )
         if with_price:
             _say_search(loaded, console)
@@ -29,8 +37,8 @@ def say_plan(loaded: LoadedStudy, known: Plan, console: Console, *, with_price: 
     points = study.search.planned(study.axes) or 0
     rest = f", {len(known.missing)} to compute: {_duration(loaded, found)}" if found else ": nothing to compute"
     console.print(
-        f"{points} points x {seeds} seeds = {points * seeds} trials; "
-        f"{len(known.jobs)} stages, {len(known.finished)} in the store{rest}",
+        f"{count(points, 'point')} x {count(seeds, 'seed')} = {count(points * seeds, 'trial')}; "
+        f"{count(len(known.jobs), 'stage')}, {len(known.finished)} in the store{rest}",
         highlight=False,
     )
     if found and with_price:
@@ -48,7 +56,7 @@ def _say_search(loaded: LoadedStudy, console: Console) -> None:
     text = f"a trial takes about {show_time(found.trial_seconds)} after its victim"
     if points := loaded.study.search.planned(loaded.study.axes):
         trials, rate = points * len(loaded.study.seeds), loaded.runtime.training.meter.rate
-        text += f", {trials} trials {show_time(trials * rate * found.trial_seconds)} of {found.unit} time"
+        text += f", {count(trials, 'trial')} {show_time(trials * rate * found.trial_seconds)} of {found.unit} time"
     console.print(f"{text}, less what is stopped early", highlight=False)
     console.print(found.basis, style="dim", highlight=False)
 
@@ -65,4 +73,4 @@ def _duration(loaded: LoadedStudy, found: Price) -> str:
         return f"about {show_time(3600 * found.hours)} of {found.unit} time; how long depends on the cluster"
     if found.wall_seconds < 60:
         return "under a minute"
-    return f"about {show_time(found.wall_seconds)} on {slots} slots"
+    return f"about {show_time(found.wall_seconds)} on {count(slots, 'slot')}"

@@ -30,11 +30,13 @@ def check(loaded: "LoadedStudy") -> None:
     study.search.check(study.axes, loaded.objectives)
     if study.split == "test" and not isinstance(study.search, Grid):
         raise ConfigError(
-            f"{loaded.source}: split: a search chooses by what it sees, so it must not see the test split. "
+            f"{loaded.source_of('split')}: split: a search chooses by what it sees, so it must not see the test split. "
             "Leave split out, and read the test split with a grid over what the search found."
         )
     if launch.nested and launch.gpus_per_worker % 1:
         raise ConfigError("training.gpus_per_worker: a fraction of a GPU needs training.num_workers=1.")
+    if "seed" in loaded.told:
+        raise ConfigError("override 'seed': has no effect, for every point runs with each of the seeds. Use seeds.")
     if "seed" in study.axes:
         raise ConfigError("axes.seed: would be overwritten, for every point runs with each of the seeds. Use seeds.")
     for path in study.axes:
@@ -46,11 +48,11 @@ def check(loaded: "LoadedStudy") -> None:
     for value in study.compare:
         if len(study.axes) != 1 or value not in values:
             raise ConfigError(
-                f"{loaded.source}: compare: {value!r} is not a value of a single axis of the study. "
+                f"{loaded.source_of('compare')}: compare: {value!r} is not a value of a single axis of the study. "
                 "Give two of its values, or [] for the first and the last."
             )
-    check_reference(study.reference, loaded.described_axes, loaded.source)
-    check_goals(study.goals, study.metrics, loaded.source)
+    check_reference(study.reference, loaded.described_axes, loaded.source_of("reference"))
+    check_goals(study.goals, study.metrics, loaded.source_of("goals"))
     check_measured(loaded)
     _check_search(loaded)
     _check_published(loaded)
@@ -69,7 +71,9 @@ def _check_scaling(loaded: "LoadedStudy") -> None:
             )
         return
     if len(axes) != 1:
-        raise ConfigError(f"{loaded.source}: scaling: needs exactly one axis, but the study has {len(axes)}.")
+        raise ConfigError(
+            f"{loaded.source_of('scaling')}: scaling: needs exactly one axis, but the study has {len(axes)}."
+        )
     nameless = [str(level) for level in axes[0].levels if axes[0].size(level) is None]
     if nameless:
         raise ConfigError(
@@ -84,7 +88,7 @@ def _check_search(loaded: "LoadedStudy") -> None:
     if search.described is None:
         return
     constraints = search.described.constraints
-    check_constraints(constraints, loaded.study.metrics, loaded.source)
+    check_constraints(constraints, loaded.study.metrics, loaded.source_of("search", "constraints"))
     for point in probes(loaded.study.axes):
         experiment = loaded.trial(point, loaded.study.seeds[0]).experiment
         where, known = loaded.label(point), measured_names(experiment)

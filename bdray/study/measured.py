@@ -42,8 +42,8 @@ def check_measured(loaded: "LoadedStudy") -> None:
     for index, metric in enumerate(loaded.study.metrics):
         if metric.name in missing:
             raise ConfigError(
-                f"{loaded.source}: metrics.{index}.name: {metric.name} is measured at none of the study's points. "
-                f"{_hint(metric.name, known)}"
+                f"{loaded.source_of('metrics')}: metrics.{index}.name: {metric.name} is measured at none of the "
+                f"study's points. {_hint(metric.name, known)}"
             )
 
 

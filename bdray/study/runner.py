@@ -11,6 +11,7 @@ from rich.console import Console
 
 from bdray import config
 from bdray.exceptions import BdrayError
+from bdray.pipeline.place import Place
 from bdray.pipeline.provenance import commit
 from bdray.pipeline.store import Store
 from bdray.report import Report, build
@@ -21,11 +22,13 @@ from bdray.study.observer import Observer
 from bdray.study.plan import Plan, plan, trials
 from bdray.study.progress import progress
 from bdray.study.results import ResultsFolder, results_folder
+from bdray.study.runtime import Runtime
 from bdray.study.search.base import Home, Proposal
 from bdray.study.search.meter import Meter
 from bdray.study.space import probes
 from bdray.study.spec import LoadedStudy
 from bdray.study.study import Study
+from bdray.tracking.location import Location
 
 if TYPE_CHECKING:
     from bdray.tracking import Tracker
@@ -59,7 +62,7 @@ def run(loaded: LoadedStudy, console: Console, say_plan: Callable[[Plan], None])
     """
     folder, study = results_folder(loaded), loaded.study
     store = Store(loaded.runtime.store_uri, loaded.runtime.cache)
-    store.check_writable()
+    check_places(loaded.runtime, store)
     damaged_before = store.damaged().keys()
     known = known_plan(loaded, store)
     say_plan(known)
@@ -85,6 +88,17 @@ def run(loaded: LoadedStudy, console: Console, say_plan: Callable[[Plan], None])
         tracker.finish_study(status="FAILED" if results.failures else "FINISHED")
         damaged = tuple(why for name, why in store.damaged().items() if name not in damaged_before)
         return Outcome(report, len(results.failures), results.tracking, tracker.pending, proposer.limit, damaged)
+
+
+def check_places(runtime: Runtime, store: Store, *, leave_nothing: bool = False) -> None:
+    """Refuse places that cannot be written, and a tracker of no known kind, before anything else takes its time.
+
+    Raises:
+        BdrayError: With the option, its value and the reason.
+    """
+    Location.parse(runtime.tracking)
+    Place(str(runtime.output)).check_writable("output", leave_nothing=leave_nothing)
+    store.check_writable(leave_nothing=leave_nothing)
 
 
 @contextmanager

@@ -1,15 +1,18 @@
 """Where and how a study runs. Nothing in here makes another experiment, so nothing in here is hashed."""
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bdray.models.execution import Execution
 from bdray.registry import component
 from bdray.study.gpus import count_gpus
 from bdray.study.search.meter import Meter
+
+ADDRESS = re.compile(r"auto|local|(ray://)?(\[[\da-fA-F:]+\]|[^\s/:]+):\d+|https?://\S+")
 
 
 @component
@@ -66,6 +69,14 @@ class Runtime:
     """CPUs of the local Ray; None: all that this process may use."""
     training: Launch = Launch()
     """How trials train."""
+
+    @field_validator("address")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is not None and not ADDRESS.fullmatch(value):
+            rule = "give auto, HOST:PORT or ray://HOST:PORT of a cluster, or http://HOST:8265 of its job server"
+            raise ValueError(rule)
+        return value
 
     @property
     def store_uri(self) -> str:

@@ -54,6 +54,8 @@ class LoadedStudy:
     """The experiment that the axes vary."""
     is_changed: bool
     """Whether the command line changed it from what its file says."""
+    told: Tree
+    """Fields of the study and of the experiment that the command line set."""
 
     @property
     def id(self) -> str:
@@ -66,18 +68,29 @@ class LoadedStudy:
         Raises:
             ConfigError: If the point does not give a valid experiment.
         """
-        tree = self.base
+        tree, axis_of = self.base, dict[str, str]()
         for path in turning_order(self.study.axes):
             if path not in point:
                 continue
             variants, value = self.study.axes[path].variants, point[path]
             if variants is not None:
                 tree = config.merge(tree, variants[value], Experiment)
+                axis_of |= dict.fromkeys(config.flatten(variants[value]), path)
             else:
                 tree = config.set_dotted(tree, path, value, Experiment)
-        experiment = config.build(Experiment, config.set_dotted(tree, "seed", seed), self.source)
+                axis_of[path] = path
+
+        def source(location: config.Location) -> str:
+            axis = axis_of.get(".".join(map(str, location)))  # whose value won over the command line's
+            return self.source_of(*(location if axis is None else ("axes", axis)))
+
+        experiment = config.build(Experiment, config.set_dotted(tree, "seed", seed), source)
         own = {path: value for path, value in point.items() if not self.turns(path) & AFTER_VICTIM}
         return Trial(point, experiment, self.label(point, seed), f"victim {self.label(own, seed)}", own, self.split)
+
+    def source_of(self, *location: int | str) -> str:
+        """Who said what stands at a location of the study or the experiment: its file, or the command line."""
+        return config.source_of(location, self.told, self.source)
 
     @property
     def split(self) -> Literal["validation", "test"]:
@@ -134,18 +147,18 @@ def load(
             hint = config.did_you_mean(field, set().union(*parts.values()))
             raise ConfigError(f"override {field!r}: no study, experiment or runtime has such a field. {hint}")
     own = {key: value for key, value in above.items() if key in parts[Study] and key not in parts[Experiment]}
-    tree = config.merge(_under_base(folder, tree, base or own.get("base"), str(known[name])), own)
     if base is not None:
-        tree["base"] = base
-    study = config.build(Study, tree, str(known[name]))
-    experiment = config.merge(base_tree(folder, study.base, str(known[name])), study.experiment, Experiment)
+        own["base"] = base
+    source = str(known[name])
+    tree = config.merge(_under_base(folder, tree, own.get("base"), source), own)
+    study = config.build(Study, tree, lambda location: config.source_of(location, own, source))
+    below = base_tree(folder, study.base, config.source_of(("base",), own, source))
     changes = {key: value for key, value in above.items() if key in parts[Experiment]}
-    experiment = config.merge(experiment, changes, Experiment)
+    experiment = config.merge(config.merge(below, study.experiment, Experiment), changes, Experiment)
     settings = config.merge(runtime or {}, {key: value for key, value in above.items() if key in parts[Runtime]})
-    changed = base is not None or any(field not in parts[Runtime] for field in above)
-    loaded = LoadedStudy(
-        name, str(known[name]), study, config.build(Runtime, settings, "command line"), experiment, changed
-    )
+    started = config.build(Runtime, settings, config.COMMAND_LINE)
+    told = {**config.merge(own.get("experiment", {}), changes), **own}
+    loaded = LoadedStudy(name, source, study, started, experiment, bool(told), told)
     check(loaded)
     return loaded
 

@@ -1,6 +1,6 @@
 """A study as its author writes it."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -40,7 +40,7 @@ class Study:
     """Knobs by their dotted path in the experiment."""
     search: Search = Grid()
     """How the points are chosen."""
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 1, 2), min_length=1)
     """Every point runs once with each."""
     split: Literal["validation", "test"] | None = None
     """What finished models are judged on. None: a grid on the test split; a search on the validation split, for it

@@ -1,20 +1,23 @@
 """``python -m bdray.text "a red ball on the grass"``: the sub-captions that CleanerCLIP makes of captions."""
 
 import argparse
+import csv
 import sys
 from collections.abc import Iterable, Sequence
-from typing import cast
+from typing import IO, cast
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from bdray import cli, config
 from bdray.text.parsers.base import CaptionParser
-from bdray.text.sub_captions import make_sub_captions
+from bdray.text.sub_captions import SubCaptions, make_sub_captions
 
+COLUMNS = ("caption", "factual", "counterfactual")
 EXAMPLES = """examples:
   python -m bdray.text "a photo of a small dog chasing a red ball"
   python -m bdray.text --seed 1 < captions.txt
+  python -m bdray.text < captions.txt > sub_captions.tsv     a table with tabs, where the output is no terminal
 """
 
 
@@ -28,7 +31,11 @@ def _show(options: argparse.Namespace, console: Console) -> int:
     member = CaptionParser.members()[options.parser]
     parser = cast(CaptionParser, config.build(member, {"type": options.parser}, "command line"))
     captions = options.captions or (line.rstrip("\n") for line in sys.stdin)
-    console.print(_table(captions, parser, options.seed), highlight=False, markup=False)
+    made = make_sub_captions(captions, parser, options.seed)
+    if console.is_terminal:
+        console.print(_table(made), highlight=False, markup=False)
+    else:
+        _write(made, console.file)
     return cli.GOOD
 
 
@@ -46,11 +53,20 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _table(captions: Iterable[str], parser: CaptionParser, seed: int) -> Table:
-    table = Table("caption", "factual", "counterfactual", box=None, pad_edge=False)
-    for made in make_sub_captions(captions, parser, seed):
-        table.add_row(made.caption, made.factual, made.counterfactual)
+def _table(rows: Iterable[SubCaptions]) -> Table:
+    table = Table(*(Column(name, overflow="fold") for name in COLUMNS), box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(row.caption, row.factual, row.counterfactual)
     return table
+
+
+def _write(rows: Iterable[SubCaptions], file: IO[str]) -> None:
+    """Each row as soon as it is made, on a line of its own: for files and other programs."""
+    writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+    for index, row in enumerate(rows):
+        if index == 0:  # no sooner, for the parser may lack its library
+            writer.writerow(COLUMNS)
+        writer.writerow((row.caption, row.factual, row.counterfactual))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 import torch
 import torch.distributed
-import torch.distributed.nn
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bdray.exceptions import ConfigError
+from bdray.objective import sum_over_workers
 
 
 class SynchronizedBatchNorm2d(nn.BatchNorm2d):
@@ -21,10 +21,10 @@ class SynchronizedBatchNorm2d(nn.BatchNorm2d):
             return super().forward(input)
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
         count = input.numel() // input.shape[1] * torch.distributed.get_world_size()
-        total: Tensor = torch.distributed.nn.all_reduce(input.sum((0, 2, 3)))
+        total = sum_over_workers(input.sum((0, 2, 3)))
         mean = total / count
         centered = input - mean[:, None, None]
-        variance: Tensor = torch.distributed.nn.all_reduce(centered.square().sum((0, 2, 3))) / count
+        variance = sum_over_workers(centered.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)

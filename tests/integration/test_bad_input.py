@@ -18,17 +18,17 @@ FROM_WEIGHTS = [SMOKE, "pretrain=null"]
 MISTAKES: dict[str, tuple[list[str], list[str]]] = {
     "mistyped field": (
         [SMOKE, "defense.in_modal_wieght=2"],
-        ["smoke/lambda2.yaml", "defense.in_modal_wieght: unknown field", "Did you mean 'in_modal_weight'"],
+        ["command line: defense.in_modal_wieght: unknown field", "Did you mean 'in_modal_weight'"],
     ),
     "mistyped study": (["smoke/lamda2"], ["study 'smoke/lamda2': there is no such study", "'smoke/lambda2'"]),
     "mistyped base": ([SMOKE, "--base", "scene"], ["base 'scene': there is no such base", "'scenes'"]),
     "negative weight": (
         [SMOKE, "axes={defense.in_modal_weight: {values: [-1]}}", "compare=[]"],
-        ["smoke/lambda2.yaml", "defense.in_modal_weight: -1 is not allowed", "greater than or equal to 0"],
+        ["command line: defense.in_modal_weight: -1 is not allowed", "at least 0"],
     ),
     "negative end of a range": (
         ["smoke/search", "axes={defense.in_modal_weight: {low: -1, log: false}}"],
-        ["smoke/search.yaml", "defense.in_modal_weight: -1", "greater than or equal to 0"],
+        ["command line: defense.in_modal_weight: -1", "at least 0"],
     ),
     "unknown type": (
         [SMOKE, "attack.trigger={type: badnett}"],
@@ -60,7 +60,9 @@ MISTAKES: dict[str, tuple[list[str], list[str]]] = {
     "pickled weights": ([*FROM_WEIGHTS, "model.weights={tmp}/old.pkl"], ["/old.pkl", "pickle", "convert it"]),
     "store below a file": ([SMOKE, "--store", "{tmp}/good/store"], ["/good/store': cannot be written", "--store"]),
     "store of an unknown kind": ([SMOKE, "--store", "s4://x"], ["store 's4://x'", "s3://bucket/path"]),
-    "output below a file": ([SMOKE, "output={tmp}/good/output"], ["/good/output", "cannot be written"]),
+    "output below a file": ([SMOKE, "output={tmp}/good/output"], ["/good/output': cannot be written", "--output"]),
+    "no address": ([SMOKE, "--address", "nonsense"], ["address: 'nonsense'", "auto, HOST:PORT"]),
+    "too many scenes": ([SMOKE, "data.num_train=99999999999999999999"], ["data.num_train: 99999999999999999999"]),
     "tracker of an unknown kind": ([SMOKE, "--tracking-uri", "postgresql://x/y"], ["tracking URI", "not supported"]),
     "tracker that is no database": ([SMOKE, "--tracking-uri", "{tmp}/good.db"], ["/good.db", "Name another file"]),
     "tracker that is away": (
@@ -102,6 +104,23 @@ def test_a_mistake_gives_one_clear_message(
     assert list(scratch.rglob("manifest.json")) == []
 
 
+@pytest.mark.parametrize(
+    "words", ["store below a file", "output below a file", "tracker of an unknown kind", "too many scenes"]
+)
+def test_a_dry_run_tells_the_same_and_leaves_nothing(
+    words: str, scratch: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, parts = MISTAKES[words]
+    before = sorted(scratch.rglob("*"))
+    arguments = [word.replace("{tmp}", str(scratch)) for word in given]
+    monkeypatch.chdir(ROOT)
+    assert main([*arguments, "--dry-run", "--output", str(scratch / "output")]) == 2
+    err = capsys.readouterr().err
+    assert [part for part in parts if part not in err] == []
+    # Not even an empty folder.
+    assert sorted(scratch.rglob("*")) == before
+
+
 def test_a_key_given_twice_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,7 +147,7 @@ def test_weights_that_do_not_fit_are_refused(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nonsense", "127.0.0.1:99999"])
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"])
 def test_no_cluster_at_the_address(address: str, environment: dict[str, str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bdray.study", SMOKE, "--address", address, "--output", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)

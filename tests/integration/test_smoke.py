@@ -103,7 +103,7 @@ def test_a_failing_trial_does_not_stop_the_study(
     assert run_study(output, *words) == 1
     shown = " ".join(capsys.readouterr().out.split())
     assert "FAILED: the loss is not finite in epoch" in shown
-    assert "1 stages failed; see above and the report. Running again retries them." in shown
+    assert "1 stage failed; see above and the report. Running again retries them." in shown
     tracked = output.tracked("smoke/lambda2")
     failed = tracked.runs["λ₂=1 learning_rate=1e+09 seed=0"]
     # Its run says why; the other trial has its numbers; so has the report.

@@ -55,6 +55,8 @@ class Picture:
     """None: whatever the printer does."""
     mode: Literal["gray", "color"] = "color"
     """How it is printed."""
+    pages: tuple[bool | int | float | str, ...] = ()
+    """Where it is printed."""
 
 
 @component
@@ -212,7 +214,7 @@ def test_dotted_paths() -> None:
         ({"titel": "x"}, "titel: unknown field. Did you mean 'title'?"),
         (
             {"zzz": 1},
-            "zzz: unknown field. Known: mode, opacity, others, shape, tags, title.",
+            "zzz: unknown field. Known: mode, opacity, others, pages, shape, tags, title.",
         ),
         ({"shape": {"type": "disc", "radios": 1}}, "shape.radios: unknown field. Did you mean 'radius'?"),
         (
@@ -225,37 +227,41 @@ def test_dotted_paths() -> None:
         ({"shape": {"radius": 1}}, "shape.type: is required. Known: box, disc."),
         ({"others": [{"type": "bxo"}]}, "others.0.type: unknown type 'bxo'. Did you mean 'box'?"),
         # Values, with the rule.
-        ({"title": 3}, "title: 3 is not allowed: input should be a valid string."),
-        ({"title": ""}, "title: '' is not allowed: string should have at least 1 character."),
+        ({"title": 3}, "title: 3 is not allowed: give text, in quotes where it looks like something else."),
+        ({"title": ""}, "title: '' is not allowed: give text that is not empty."),
         (
             {"opacity": 2},
-            "opacity: 2 is not allowed: input should be less than or equal to 1.",
+            "opacity: 2 is not allowed: give a number of at least 0 and at most 1.",
         ),
-        ({"opacity": math.nan}, "opacity: nan is not allowed: input should be a finite number."),
-        ({"mode": "colour"}, "mode: 'colour' is not allowed: input should be 'gray' or 'color'."),
+        ({"opacity": math.nan}, "opacity: nan is not allowed: give a finite number of at least 0 and at most 1."),
+        ({"mode": "colour"}, "mode: 'colour' is not allowed: give 'gray' or 'color'."),
         (
             {"shape": {"type": "disc", "radius": 0}},
-            "shape.radius: 0 is not allowed: input should be greater than 0.",
+            "shape.radius: 0 is not allowed: give a number above 0.",
         ),
         (
             {"shape": {"type": "disc", "radius": "wide"}},
-            "shape.radius: 'wide' is not allowed: input should be a valid number, unable to parse string as a number.",
+            "shape.radius: 'wide' is not allowed: give a number above 0.",
         ),
         (
             {"shape": {"type": "box", "width": 1.5}},
-            "shape.width: 1.5 is not allowed: input should be a valid integer, got a number with a fractional part.",
+            "shape.width: 1.5 is not allowed: give a whole number.",
         ),
         (
             {"shape": 3},
-            "shape: 3 is not allowed: input should be a valid dictionary or object to extract fields from.",
+            "shape: 3 is not allowed: give a mapping, such as {type: box}.",
         ),
+        ({"shape": "disc"}, "shape: 'disc' is not allowed: give a mapping, such as {type: disc}."),
+        ({"tags": "new"}, "tags: 'new' is not allowed: give a list, such as [new]."),
+        # A value that may be of several types is one mistake.
+        ({"pages": [[1]]}, "pages.0: [1] is not allowed: give a number, text, true or false."),
         # One mistake in a list is one line.
-        ({"tags": [1]}, "tags.0: 1 is not allowed: input should be a valid string."),
-        ({"tags": []}, "tags: [] is not allowed: tuple should have at least 1 item after validation, not 0."),
+        ({"tags": [1]}, "tags.0: 1 is not allowed: give text, in quotes where it looks like something else."),
+        ({"tags": []}, "tags: [] is not allowed: give at least 1."),
         # A long value is cut.
         (
             {"mode": "x" * 100},
-            f"mode: '{'x' * 76}... is not allowed: input should be 'gray' or 'color'.",
+            f"mode: '{'x' * 76}... is not allowed: give 'gray' or 'color'.",
         ),
         # A required field is missing: what it means.
         ({"shape": {"type": "box"}}, "shape.width: is required, but missing. Side of the box."),
@@ -282,8 +288,8 @@ def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         build(Picture, tree, "study.yaml")
     assert sorted(str(caught.value).splitlines()) == [
-        "study.yaml: opacity: -1 is not allowed: input should be greater than or equal to 0.",
-        "study.yaml: shape.radius: 0 is not allowed: input should be greater than 0.",
+        "study.yaml: opacity: -1 is not allowed: give a number of at least 0 and at most 1.",
+        "study.yaml: shape.radius: 0 is not allowed: give a number above 0.",
         "study.yaml: titel: unknown field. Did you mean 'title'?",
     ]
 
@@ -306,6 +312,7 @@ def test_dump_and_build_are_inverse() -> None:
         "tags": ["new"],
         "opacity": None,
         "mode": "color",
+        "pages": [],
     }
 
 

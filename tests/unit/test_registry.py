@@ -2,12 +2,14 @@
 
 import dataclasses
 from abc import abstractmethod
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from bdray.config import build, json_schema
+from bdray.exceptions import ConfigError
 from bdray.registry import Component, component
 
 
@@ -112,6 +114,34 @@ def test_a_member_without_a_type_is_our_mistake_not_the_users() -> None:
 
     with pytest.raises(TypeError, match=r'Hiss needs a field `type: Literal\["name"\] = "name"`\.$'):
         Noise.members()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "cause"),
+    [
+        ("import math\n\n@component\nclass Whistle: ...\n", 3, "NameError: name 'component' is not defined"),
+        ("class Whistle(:\n", 1, "SyntaxError: "),
+        ("\nimport a_missing_library\n", 2, "ModuleNotFoundError: No module named 'a_missing_library'"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_named(
+    text: str, line: int, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / f"sirens_{cause[:3].lower()}"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "whistle.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    class Alarm(Component):
+        members_package: ClassVar[str | None] = folder.name
+
+    # One line for people: the file, its line, the cause; the traceback is there for whoever wants it.
+    with pytest.raises(ConfigError) as caught:
+        Alarm.members()
+    assert str(caught.value).startswith(f"{folder / 'whistle.py'}, line {line}: cannot be imported ({cause}")
+    assert f"`python -c 'import {folder.name}.whistle'`" in str(caught.value)
+    assert type(caught.value.__cause__).__name__ == cause.split(":")[0]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What a search found, in plain sentences computed from its numbers."""
 
+from bdray.cli import count
 from bdray.report.goals import list_words
 from bdray.report.results import Results
 from bdray.report.searches.importance import CHANCE, SHUFFLES, Importances, refusal
@@ -29,14 +30,14 @@ def _progress(results: Results, found: Searched) -> str:
     if search is None:
         return ""
     whole = "finished" if len(study.seeds) == 1 else "with all seeds finished"
-    counts = [f"{_count(len(found.complete), 'point')} {whole}"]
+    counts = [f"{count(len(found.complete), 'point')} {whole}"]
     counts += [f"{len(found.pruned)} stopped early"] * bool(found.pruned)
     counts += [f"{len(found.partial)} not finished"] * bool(found.partial)
-    counts += [f"{_count(len(study.failures), 'trial')} failed"] * bool(study.failures)
+    counts += [f"{count(len(study.failures), 'trial')} failed"] * bool(study.failures)
     settled = len(found.complete) + len(found.pruned)
     is_half = search.num_points is not None and settled < search.num_points
     start = "This is a half-finished search" if is_half else "The search"
-    of = f" of {_count(search.num_points, 'point')}" if search.num_points else ""
+    of = f" of {count(search.num_points, 'point')}" if search.num_points else ""
     stopping = f"; stops early by {search.stopping}" if search.stopping else ""
     return f"{start}{of} ({search.type}{stopping}): {list_words(counts)}."
 
@@ -118,8 +119,8 @@ def _goals(results: Results, found: Searched) -> str:
     ]
     bound = {"max": "at least", "min": "at most"}
     named = list_words([f"{m.label} of {bound[m.goal]} {m.say_value(goals[m.name])}" for _, m in wanted])
-    count = f"{len(reached)} of {len(found.complete)}" if reached else "None"
-    return f"The study's goal is {named}: {count} of the points reach{'es' * (len(reached) == 1)} it."
+    number = f"{len(reached)} of {len(found.complete)}" if reached else "None"
+    return f"The study's goal is {named}: {number} of the points reach{'es' * (len(reached) == 1)} it."
 
 
 def _knobs(found: Searched) -> str:
@@ -143,12 +144,12 @@ def _caution(results: Results, found: Searched) -> str:
     """One seed, and numbers that were chosen by what they say."""
     if not found.complete:
         return ""
-    count, seeds = len(found.complete), len(results.study.seeds)
+    points, seeds = count(len(found.complete), "point"), len(results.study.seeds)
     few = (
-        f"{_count(count, 'point')} with a single seed: no number here has an interval over seeds, chance decides among "
+        f"{points} with a single seed: no number here has an interval over seeds, chance decides among "
         "those that are close, and the best of many looks better than it is."
         if seeds == 1
-        else f"{_count(count, 'point')} with {seeds} seeds each: the best of many noisy points looks better than it is."
+        else f"{points} with {seeds} seeds each: the best of many noisy points looks better than it is."
     )
     if results.study.split == "validation":
         return f"{few} The points were chosen on the validation split: confirm them on test with a grid."
@@ -162,7 +163,3 @@ def chance_note() -> str:
         f"Dark: beyond chance, that is more than the largest of any knob in all but {share} of {SHUFFLES} random "
         "orders of the results. Pale: may be nothing."
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"

@@ -92,10 +92,12 @@ def test_the_data_of_a_base(folder: Path, monkeypatch: pytest.MonkeyPatch, capsy
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nothing/here"], "no base or study has that name"),
-        (["nothing.csv"], "there is no file at"),
-        (["pairs.csv", "image_colunm=x"], "Did you mean 'image_column'"),
-        (["pairs.csv", "image_column=x"], "names no columns 'x' and 'caption'"),
+        (["nothing/here"], "error: SOURCE: {folder}/nothing/here is no table"),
+        (["nothing.csv"], "error: SOURCE.path: 'nothing.csv': there is no file at {folder}/nothing.csv"),
+        # What is absolute already is said once.
+        (["/nothing.csv"], "error: SOURCE.path: there is no file at /nothing.csv"),
+        (["pairs.csv", "image_colunm=x"], "error: command line: image_colunm: unknown field. Did you mean"),
+        (["pairs.csv", "image_column=x"], "error: SOURCE: {folder}/pairs.csv: its first line"),
         (["some.json"], "images: is required"),
     ],
 )
@@ -108,7 +110,7 @@ def test_what_cannot_be_checked(
 ) -> None:
     monkeypatch.setenv("BDRAY_DATA", str(folder))
     assert check(folder, *words) == BAD_INPUT
-    assert message in capsys.readouterr().err
+    assert message.format(folder=folder) in capsys.readouterr().err
     assert not (folder / "out").exists()
 
 

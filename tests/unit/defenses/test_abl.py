@@ -155,8 +155,11 @@ def test_k_is_a_count_or_a_share() -> None:
 
 def test_something_must_be_left_to_learn_from() -> None:
     defense(num_suspicious=63).check(Sizes(trained=64))
-    with pytest.raises(ConfigError, match=r"^defense\.num_suspicious: 64 of 64 .* Choose at most 63\.$"):
+    with pytest.raises(ConfigError, match=r"^defense\.num_suspicious: 64 of 64 .* Choose at most 63 of them\.$"):
         defense(num_suspicious=64).check(Sizes(trained=64))
+    # The field that was given is named.
+    with pytest.raises(ConfigError, match=r"^defense\.suspicious_share: 64 of 64 "):
+        defense(num_suspicious=None, suspicious_share=0.999).check(Sizes(trained=64))
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,18 @@ def test_nothing_finished(write: Write) -> None:
     ]
 
 
+def test_nothing_but_failures(write: Write) -> None:
+    failures = [{"trial": "λ₂=0 seed=0", "reason": "loss is NaN in epoch 2."}]
+    (text,) = describe(load(write({"failures": failures}, models=[], history=[])))
+    # not that none has finished yet, but what failed, why, and where to look
+    assert text.startswith(
+        "No trial has finished, so there is nothing to conclude: λ₂=0 seed=0 failed (loss is NaN in epoch 2). "
+    )
+    assert "`errors.log`" in text
+    several = [*failures, {"trial": "λ₂=1 seed=0", "reason": "loss is NaN in epoch 1."}]
+    assert "; so did 1 more stage, which" in describe(load(write({"failures": several}, models=[], history=[])))[0]
+
+
 def test_names_are_ranked(overview: Callable[..., Path]) -> None:
     text = " ".join(describe(load(overview())))
     # the best and the worst, not the first and the last, and nothing about a defense that there is not

@@ -50,7 +50,7 @@ def test_dry_run_knows_the_store(
 
 def test_dry_run_of_a_search(workplace: Path, capsys: Capture) -> None:
     assert main(["some/search", "--dry-run"]) == 0
-    assert "points x 1 seeds, chosen as it goes (optuna, random), until 4 points were tried" in " ".join(
+    assert "points x 1 seed, chosen as it goes (optuna, random), until 4 points were tried" in " ".join(
         capsys.readouterr().out.split()
     )
     # Not even a journal.
@@ -60,7 +60,7 @@ def test_dry_run_of_a_search(workplace: Path, capsys: Capture) -> None:
 def test_options_may_stand_anywhere(workplace: Path, capsys: Capture) -> None:
     assert main(["--dry-run", "some/grid", "seeds=[0]", "--store", "there", "defense.recipe.epochs=9"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "2 points x 1 seeds = 2 trials; 4 stages" in shown
+    assert "2 points x 1 seed = 2 trials; 4 stages" in shown
     assert f"store: {workplace / 'there'}" in shown
 
 
@@ -88,11 +88,16 @@ def test_what_is_asked_often_imports_little(workplace: Path, arguments: list[str
     assert done.stdout.splitlines()[-1].split() == [">"]
 
 
-@pytest.mark.parametrize("text", ["title: [", "- no mapping"])
-def test_a_damaged_study_in_the_list_is_named(workplace: Path, capsys: Capture, text: str) -> None:
+@pytest.mark.parametrize(("text", "cause"), [("title: [", "cannot be read as YAML"), ("- no mapping", "must hold a")])
+def test_a_damaged_study_in_the_list_hides_no_other(workplace: Path, capsys: Capture, text: str, cause: str) -> None:
     (workplace / "studies" / "some" / "grid.yaml").write_text(text, encoding="utf-8")
-    assert main(["--list"]) == 2
-    assert f"error: {workplace / 'studies/some/grid.yaml'}: " in capsys.readouterr().err
+    (workplace / "studies" / "some" / "odd.yaml").write_text("title: '[/] 3'\n", encoding="utf-8")
+    assert main(["--list"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    # It says why in its own row, be it one that somebody is writing; the others are there.
+    assert shown.index("some/grid") < shown.index(cause) < shown.index("some/odd") < shown.index("A search")
+    # A title is text, not markup.
+    assert "[/] 3" in shown
 
 
 def test_errors_go_to_stderr_with_status_2(workplace: Path, capsys: Capture) -> None:

@@ -42,7 +42,7 @@ def test_names_stand_for_sizes(workplace: Path) -> None:
         (NAMES.replace(", positions: {small: 64, large: 128}", "") + "scaling: {}\n", "small, large of size are no n"),
         (NUMBERS[:-2] + ", defense.in_modal_weight: {values: [0, 1]}}\nscaling: {}\n", "needs exactly one axis"),
         (NAMES.replace("large: 128}", "huge: 128}") + "scaling: {}\n", "positions must name every value"),
-        (NUMBERS + "scaling: {extrapolate_to: [0]}\n", "greater than 0"),
+        (NUMBERS + "scaling: {extrapolate_to: [0]}\n", "above 0"),
         (
             NUMBERS + 'published: [{paper: CleanCLIP, table: Table5, sizes: "{} poisons"}]\n',
             "`sizes` are drawn by scaling studies only",

@@ -12,7 +12,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({}, "give values, variants, or both low and high"),
     ({"low": 1}, "give values, variants, or both low and high"),
     ({"values": [1], "low": 0}, "give one of values, variants, and low with high"),
-    ({"values": []}, "at least 1 item"),
+    ({"values": []}, "at least 1"),
     ({"low": 2, "high": 1}, "low must be below high"),
     ({"low": 1, "high": 1}, "low must be below high"),
     ({"low": 0, "high": 1, "log": True}, "above 0 on a logarithmic scale"),
@@ -58,7 +58,7 @@ RANGES: list[tuple[dict[str, Any], str]] = [
     ({"low": 0.5, "high": 3, "integer": True}, "must be whole"),
     ({"low": 0, "high": 3, "integer": True, "step": 1.5}, "must be whole"),
     ({"low": 0, "high": 1, "step": 0.3}, "high must be a whole number of steps above low"),
-    ({"low": 0, "high": 1, "step": 0}, "greater than 0"),
+    ({"low": 0, "high": 1, "step": 0}, "above 0"),
 ]
 
 

@@ -90,7 +90,8 @@ def test_a_study_may_be_named_as_a_file(workplace: Path, name: str) -> None:
     [["training.num_workers=2"], ["cpus=1"], ["training.gpus_per_worker=0.5"], ["training.max_retries=0", "cpus=3"]],
 )
 def test_the_runtime_changes_no_key_and_no_folder(grid: LoadedStudy, words: list[str]) -> None:
-    loaded = load("some/grid", words, runtime={"store": "s3://bucket", "tracking_uri": "http://there", "address": "x"})
+    places = {"store": "s3://bucket", "tracking_uri": "http://there", "address": "auto"}
+    loaded = load("some/grid", words, runtime=places)
     # Where and how it runs decides nothing of what comes out.
     assert keys(loaded) == keys(grid)
     assert loaded.id == grid.id
@@ -135,6 +136,8 @@ MISTAKES: list[tuple[str, list[str], str | None, list[str]]] = [
     ("some/grid", ["training.num_workers=2", "training.gpus_per_worker=0.5"], None, ["training.gpus_per_worker"]),
     ("some/grid", ["seeds=[0,1,0]"], None, ["seeds", "[0, 1, 0]", "once"]),
     ("some/grid", ["seeds=[]"], None, ["seeds", "at least 1"]),
+    ("some/grid", ["seeds=[-1]"], None, ["command line: seeds.0: -1", "at least 0"]),
+    ("some/grid", ["seed=5"], None, ["override 'seed': has no effect", "seeds=["]),
     ("some/grid", ["compare=[0,1,2]"], None, ["compare", "at most 2"]),
     ("some/grid", ["search.type=optunna"], None, ["search.type", "'optunna'", "'optuna'"]),
     ("some/grid", ["search={type: optuna, num_points: 0}"], None, ["search.num_points", "0"]),
@@ -144,8 +147,8 @@ MISTAKES: list[tuple[str, list[str], str | None, list[str]]] = [
     ("some/search", ["axes={defense.in_modal_weight: {low: -1, high: 2}}"], None, ["defense.in_modal_weight", "-1"]),
     ("some/search", ["defense.recipe.batch_size=65"], None, ["defense.recipe.batch_size", "65", "64"]),
     ("some/grid", ["defense.recipe.batch_size=65"], None, ["defense.recipe.batch_size", "65", "64"]),
-    ("some/grid", ["compare=[0,2]"], None, ["grid.yaml: compare: 2", "not a value", "[]"]),
-    ("some/search", ["compare=[0,2]"], None, ["search.yaml: compare: 0", "not a value"]),
+    ("some/grid", ["compare=[0,2]"], None, ["command line: compare: 2", "not a value", "[]"]),
+    ("some/search", ["compare=[0,2]"], None, ["command line: compare: 0", "not a value"]),
     (
         "some/grid",
         ["published=[{paper: CleanClip, table: Fig5, attack: Blended, axis: lambda2}]"],
@@ -164,13 +167,18 @@ MISTAKES: list[tuple[str, list[str], str | None, list[str]]] = [
         None,
         ["published", "`match` names no axis", "victims depend on attack.num_poisoned"],
     ),
-    ("some/grid", ["goals={clean_accuracy: 0.9}"], None, ["grid.yaml: goals.clean_accuracy", "'clean_accuracy_top1'"]),
+    (
+        "some/grid",
+        ["goals={clean_accuracy: 0.9}"],
+        None,
+        ["command line: goals.clean_accuracy", "'clean_accuracy_top1'"],
+    ),
     ("some/grid", ["goals={clean_accuracy_top1: 90}"], None, ["goals.clean_accuracy_top1: 90", "fraction"]),
     (
         "some/grid",
         ["metrics=[{name: clean_acuracy_top1, label: CA, goal: max}]"],
         None,
-        ["grid.yaml: metrics.0.name: clean_acuracy_top1", "none of the study's points", "'clean_accuracy_top1'"],
+        ["command line: metrics.0.name: clean_acuracy_top1", "none of the study's points", "'clean_accuracy_top1'"],
     ),
     (
         "some/search",
@@ -184,11 +192,11 @@ MISTAKES: list[tuple[str, list[str], str | None, list[str]]] = [
         None,
         ["metrics.0.name: detection_recall", "detect poisons", "abl, ubt"],
     ),
-    ("some/grid", ["reference=2"], None, ["grid.yaml: reference: 2", "last axis"]),
+    ("some/grid", ["reference=2"], None, ["command line: reference: 2", "last axis"]),
     ("some/grid", ["axes={role: {variants: {a: {attack: {}}}}}"], None, ["axes.role", "column", "another"]),
     ("some/grid", ["training.num_workers=3"], None, ["pretrain.recipe.batch_size", "32", "3 workers", "multiple"]),
     ("some/search", ["training.num_workers=3"], None, ["pretrain.recipe.batch_size", "32", "3 workers", "multiple"]),
-    ("some/grid", ["defense.recipe.epoch=1"], None, ["grid.yaml", "defense.recipe.epoch", "'epochs'"]),
+    ("some/grid", ["defense.recipe.epoch=1"], None, ["command line: defense.recipe.epoch: ", "'epochs'"]),
 ]
 
 
@@ -222,6 +230,38 @@ def test_mistakes_in_a_file_name_the_file(workplace: Path, text: str, parts: lis
     with pytest.raises(ConfigError) as error:
         load("some/broken")
     assert [part for part in ["some/broken.yaml", *parts] if part not in str(error.value)] == []
+
+
+WRONG = """
+title: Wrong in two places
+base: tiny
+experiment: {defense: {clip_weight: -2}}
+axes: {defense.in_modal_weight: {values: [-1]}}
+seeds: [0]
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        # What the command line says is its mistake, be it of the experiment or of the study; the rest stays the file's.
+        (["defense.clip_weight=-3"], ["command line: defense.clip_weight: -3 ", "FILE: defense.in_modal_weight: -1 "]),
+        (["experiment={defense: {clip_weight: -3}}"], ["command line: defense.clip_weight: -3 ", "FILE: "]),
+        (["axes={defense.in_modal_weight: {values: [-3]}}"], ["command line: defense.in_modal_weight: -3 ", "FILE: "]),
+        (["metrics=[{name: a, label: a, goal: up}]"], ["command line: metrics.0.goal: 'up' "]),
+        # A component of another type starts afresh: what it lacks is missing on the command line.
+        (["victim={type: given}"], ["command line: victim.weights: is required", "FILE: ", "FILE: "]),
+        # The value of an axis wins over the command line's, so that it is not the command line's mistake.
+        (["defense.in_modal_weight=3", "defense.clip_weight=1"], ["FILE: defense.in_modal_weight: -1 "]),
+    ],
+)
+def test_the_command_line_answers_for_what_it_says(workplace: Path, words: list[str], lines: list[str]) -> None:
+    write("some/wrong", WRONG)
+    with pytest.raises(ConfigError) as error:
+        load("some/wrong", words)
+    found = str(error.value).replace(str(workplace / "studies/some/wrong.yaml"), "FILE").splitlines()
+    found.sort(key=lambda line: line.startswith("FILE"))
+    assert [line[: len(start)] for line, start in zip(found, lines, strict=True)] == lines
 
 
 def test_an_unknown_base_names_the_file_that_asks_for_it(workplace: Path) -> None:

@@ -116,7 +116,7 @@ SEARCH = "search.constraints=[{metric: %s}]"
 MISTAKES: list[tuple[list[str], list[str]]] = [
     (["search={type: random}"], ["give at least one of num_points, max_compute_hours and max_hours"]),
     (["search={type: optuna, sampler: bayes, num_points: 1}"], ["search.sampler", "'bayes'", "'tpe'"]),
-    (["search.max_hours=0"], ["search.max_hours: 0", "greater than 0"]),
+    (["search.max_hours=0"], ["search.max_hours: 0", "above 0"]),
     ([SEARCH % "clean_acuracy_top1, at_least: 1"], ["clean_acuracy_top1 is not measured at", "'clean_accuracy_top1'"]),
     ([SEARCH % "clean_accuracy_top1"], ["search.constraints.0", "at least one of at_least, at_most and max_loss"]),
     ([SEARCH % "embedding_distance, max_loss: 1"], ["constraints.0.max_loss", "none of the study's metrics"]),

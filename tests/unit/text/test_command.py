@@ -12,20 +12,28 @@ CAPTIONS = ["a photo of a red ball on the grass", "apple"]
 
 
 def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> str:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "40")
     assert main(words) == 0
     return capsys.readouterr().out
 
 
 def test_captions_become_rows(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    head, *rows = printed(capsys, monkeypatch, *CAPTIONS).splitlines()
-    assert head.split() == ["caption", "factual", "counterfactual"]
-    # Caption, factual and counterfactual sub-caption, in the order given.
-    for row, made in zip(rows, make_sub_captions(CAPTIONS, Lexicon(), seed=0), strict=True):
-        cells = (made.caption, made.factual, made.counterfactual)
-        assert row.split() == " ".join(cells).split()
+    captions = [*CAPTIONS, "a " + "very" * 50 + " long dog"]
+    head, *rows = printed(capsys, monkeypatch, *captions).splitlines()
+    assert head.split("\t") == ["caption", "factual", "counterfactual"]
+    # Caption, factual and counterfactual sub-caption, in the order given, and whole: a pipe has no width.
+    for row, made in zip(rows, make_sub_captions(captions, Lexicon(), seed=0), strict=True):
+        assert row.split("\t") == [made.caption, made.factual, made.counterfactual]
     # Another seed, other counterfactual ones.
     assert printed(capsys, monkeypatch, "--seed", "1", *CAPTIONS) != printed(capsys, monkeypatch, *CAPTIONS)
+
+
+def test_a_terminal_gets_a_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    shown = printed(capsys, monkeypatch, "w" * 100)
+    # As wide as the terminal, and yet nothing of a long word is lost.
+    assert "\t" not in shown
+    assert shown.count("w") >= 100
 
 
 def test_captions_come_from_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

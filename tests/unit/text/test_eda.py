@@ -250,9 +250,9 @@ def test_global_randomness_is_neither_used_nor_changed() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"random_swap": 1.5}, "random_swap: 1.5 is not allowed: input should be less than or equal to 1."),
-        ({"random_swap": -0.1}, "random_swap: -0.1 is not allowed: input should be greater than or equal to 0."),
-        ({"synonyms": "wordnet"}, "synonyms: 'wordnet' is not allowed: input should be 'shipped' or 'nltk'."),
+        ({"random_swap": 1.5}, "random_swap: 1.5 is not allowed: give a number of at least 0 and at most 1."),
+        ({"random_swap": -0.1}, "random_swap: -0.1 is not allowed: give a number of at least 0 and at most 1."),
+        ({"synonyms": "wordnet"}, "synonyms: 'wordnet' is not allowed: give 'shipped' or 'nltk'."),
         ({"swap": 0.1}, "swap: unknown field. Did you mean 'random_swap'?"),
         (dump(only("random_swap", 1)) | {"random_swap": 0}, "at least one of synonym_replacement, random_insertion,"),
     ],
