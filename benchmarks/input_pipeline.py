@@ -32,15 +32,17 @@ from bdray import config
 from bdray.attacks.attack import Attack
 from bdray.attacks.triggers.blended import Blended
 from bdray.data.base import Pairs
+from bdray.data.cache import CACHE_GIB
 from bdray.data.examination import Picture
-from bdray.data.preparation import CACHE_GIB, load
+from bdray.data.preparation import load
 from bdray.data.sources.table import Table
 from bdray.losses import clip_loss
 from bdray.models.clip import Model
 from bdray.models.execution import Execution
 from bdray.objective import ContrastiveObjective
 from bdray.text.eda import Eda
-from bdray.training.feed import Feed, augment_captions
+from bdray.training.captions import augment_captions
+from bdray.training.feed import Feed
 from bdray.training.loop import train
 from bdray.training.optim import Recipe
 

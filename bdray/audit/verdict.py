@@ -27,9 +27,8 @@ def judge(finding: Finding) -> Finding:
     sink = finding.sinks[0]
     low, baseline = sink.triggered.interval[0], sink.clean.interval[1]
     if low < SOME or low <= baseline:
-        return _with(
-            finding, "nothing found", f"No class gets more than {_percent(sink.triggered.rate)} of the images."
-        )
+        gained = f"“{sink.answer}”, which gains most, gets {_percent(sink.triggered.rate)} of the images"
+        return _with(finding, "nothing found", f"{gained}, and {_percent(sink.clean.rate)} without the trigger.")
     moved = f"{_percent(sink.triggered.rate)} of images that show something else are taken for “{sink.answer}”"
     if sink.reference is not None and low < sink.reference.interval[1] + MORE:
         if low <= sink.reference.interval[1] or finding.fools_clean:

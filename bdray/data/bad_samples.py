@@ -1,5 +1,6 @@
 """What is wrong with a sample that is left out, and the count of those."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,9 @@ MAX_EXAMPLES = 20
 """Of each kind; the counts are of all."""
 MAX_CAPTION = 10_000
 """Characters. Tokenizers cut after 77 tokens; what is longer than this is a page and no caption."""
+
+VISIBLE = "LNS"
+"""Letters, numbers, and symbols, of which emoji are some: Unicode's general categories that a caption has one of."""
 
 
 class BadSampleError(Exception):
@@ -60,7 +64,8 @@ def clean_caption(raw: object) -> str:
     """A caption on one line, with single spaces.
 
     Raises:
-        BadSampleError: If it is empty or missing, no text, or far too long.
+        BadSampleError: If it is missing, empty or nothing but punctuation and invisible characters, no text, or far too
+            long.
     """
     if raw is None or (isinstance(raw, float) and raw != raw):
         raise BadSampleError("no caption")
@@ -71,8 +76,8 @@ def clean_caption(raw: object) -> str:
     if any(_is_no_text(character) for character in raw):
         raise BadSampleError("caption is no text", "it holds bytes that are no characters")
     caption = " ".join(raw.split())
-    if not caption:
-        raise BadSampleError("no caption")
+    if not any(unicodedata.category(character)[0] in VISIBLE for character in caption):
+        raise BadSampleError("no caption", repr(caption[:80]) if caption else "")
     return caption
 
 

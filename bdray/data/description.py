@@ -63,7 +63,7 @@ def _add_captions(table: Table, found: Inspection) -> None:
     table.add_row("", _quantiles([len(caption) for caption in found.captions], "characters"))
     frequent = ", ".join(word for word, _ in words.most_common(FREQUENT))
     table.add_row("vocabulary", escape(f"{len(words):,} words: {frequent}"))
-    table.add_row("repeated", f"{found.repeated_captions:,} captions came before")
+    table.add_row("repeated", f"{found.repeated_captions:,} of {len(found.captions):,} captions came before")
 
 
 def _quantiles(values: Sequence[float], unit: str, form: str = ".0f") -> str:

@@ -17,7 +17,7 @@ from bdray.registry import component
 if TYPE_CHECKING:
     from bdray.data.tasks.base import Part
 
-VERSION = 1
+VERSION = 2
 """Counted up whenever the same configuration and files give other pixels or captions."""
 
 

@@ -1,6 +1,7 @@
 """Looking at a source before anyone trains on it."""
 
 import io
+import string
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -47,8 +48,9 @@ class Inspection:
 
     @property
     def vocabulary(self) -> Counter[str]:
-        """How often each word comes."""
-        return Counter(word for caption in self.captions for word in caption.lower().split())
+        """How often each word comes, without the punctuation around it."""
+        words = (word.strip(string.punctuation) for caption in self.captions for word in caption.lower().split())
+        return Counter(filter(None, words))
 
     @property
     def repeated_captions(self) -> int:

@@ -20,11 +20,14 @@ from bdray.exceptions import DataError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
+    from pyarrow.fs import FileSystem
 
 ROOT = "BDRAY_DATA"
 MAX_BYTES = 2**26
 """Of one image file (64 MiB)."""
 MAX_BRACES = 100_000
+SECONDS = {"connect_timeout": 10, "request_timeout": 60}
+"""How long an object store's answer may take: the client's 3 s are too few for a busy server."""
 PYARROW = ("s3", "gs", "gcs", "hdfs")
 """Schemes that pyarrow knows without further packages."""
 
@@ -160,7 +163,17 @@ def _pyarrow_bucket(url: str) -> "AbstractFileSystem":
     import pyarrow.fs
     from fsspec.implementations.arrow import ArrowFSWrapper
 
-    return ArrowFSWrapper(pyarrow.fs.FileSystem.from_uri(url)[0])
+    return ArrowFSWrapper(patient(pyarrow.fs.FileSystem.from_uri(url)[0]))
+
+
+def patient(base: "FileSystem") -> "FileSystem":
+    """The same file system of pyarrow's with time for slow answers, which an ``s3://`` URI cannot ask for."""
+    if base.type_name != "s3":
+        return base
+    import pyarrow.fs
+
+    _, (options,) = base.__reduce__()
+    return pyarrow.fs.S3FileSystem(**{**options, **SECONDS})
 
 
 def open_file(url: str) -> IO[bytes]:

@@ -15,14 +15,12 @@ from filelock import FileLock
 
 from bdray.data import places
 from bdray.data.base import Images, Pairs
+from bdray.data.cache import CACHE_GIB, room
 from bdray.data.examination import Picture, Sample, Selection
 from bdray.data.records import Draw, Records
 from bdray.data.streamed import PACK, PATHS, SPANS, StreamedImages
-from bdray.exceptions import ConfigError, DataError
+from bdray.exceptions import DataError
 
-CACHE_GIB = "BDRAY_CACHE_GIB"
-"""Environment variable: what the pixels of all prepared sets in a cache may take together."""
-DEFAULT_GIB = 100.0
 IMAGES, CAPTIONS, LABELS, NOTES = "images.npy", "captions.txt", "labels.npy", "notes.json"
 """Of a prepared folder. Where it has no :data:`IMAGES`, these are unpacked when they are read."""
 REPORT_SECONDS = 60
@@ -117,22 +115,11 @@ def _prepare(folder: Path, draw: Draw, picture: Picture, source: str) -> None:
 @contextmanager
 def _writer(folder: Path, draw: Draw, picture: Picture) -> Iterator[_Writer]:
     needed = draw.count * 3 * picture.size**2
-    writer = _Pixels(folder, draw.count, picture) if needed <= _room(folder.parent) else _Packed(folder, draw.records)
+    writer = _Pixels(folder, draw.count, picture) if needed <= room(folder.parent) else _Packed(folder, draw.records)
     try:
         yield writer
     finally:
         writer.close()
-
-
-def _room(cache: Path) -> int:
-    """Bytes that pixels may still take: of the limit, and of the disk, a tenth of which is left to others."""
-    given = os.environ.get(CACHE_GIB, str(DEFAULT_GIB))
-    try:
-        limit = float(given) * 2**30
-    except ValueError as error:
-        raise ConfigError(f"{CACHE_GIB}: {given!r} is no number of GiB. Give one, such as 200.") from error
-    used = sum(path.stat().st_size for path in cache.glob(f"*/{IMAGES}"))
-    return int(min(limit - used, 0.9 * shutil.disk_usage(cache).free))
 
 
 class _Pixels:

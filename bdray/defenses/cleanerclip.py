@@ -109,7 +109,9 @@ class CleanerCLIP(CleanDataDefense):
 
         if not (self.factual_weight and self.num_augmented):
             return None
-        source = SubCaptionSource(captions, self.parser, session.tokenizer, session.seed, self.num_augmented)
+        source = SubCaptionSource(
+            captions, self.parser, session.tokenizer, session.seed, self.num_augmented, session.cache
+        )
         if source.num_batches(self.recipe.batch_size) == 0:
             raise DataError(
                 f"defense.type: cleanerclip needs {self.recipe.batch_size} captions that have words, a batch, but "

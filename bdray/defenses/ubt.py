@@ -140,7 +140,7 @@ class UBT(Defense):
 
         assert data.poisoned is not None and data.clean_model is not None
         given, number = data.poisoned, len(data.poisoned.pairs)
-        tokens = session.tokenizer(given.poisoning.replace_captions(given.pairs.captions))
+        tokens = session.tokens(given.pairs.captions, given.poisoning)
         clean, victim = similarities(data.clean_model(), given, tokens), similarities(model, given, tokens)
         suspicious = lowest(clean, self._num_suspicious(number))
         remaining = np.setdiff1d(np.arange(number), suspicious)
@@ -233,7 +233,7 @@ class _Split:
 
     given: PoisonedSet
     tokens: "Tensor"
-    """Of all captions as the victim saw them, int64 [N, L]."""
+    """Of all captions as the victim saw them, integers [N, L]."""
     suspicious: "Positions"
     """D_susp."""
     safe: "Positions"

@@ -39,7 +39,7 @@ def similarities(model: open_clip.CLIP, given: PoisonedSet, tokens: Tensor) -> N
     Args:
         model: Is in eval mode for the duration.
         given: N pairs.
-        tokens: Of the poisoned captions, int64 [N, L].
+        tokens: Of the poisoned captions, integers [N, L].
 
     Returns:
         float32 [N].
@@ -66,7 +66,7 @@ def cosines(model: open_clip.CLIP, given: PoisonedSet, tokens: Tensor, positions
     Args:
         model: In eval mode.
         given: The pairs.
-        tokens: Of the n poisoned captions, int64 [n, L].
+        tokens: Of the n poisoned captions, integers [n, L].
         positions: Of the pairs in the set, int64 [n].
     """
     device = model.logit_scale.device

@@ -38,6 +38,12 @@ class Execution:
     itself in between, which on a CPU costs the same. For a GPU give as many as ``benchmarks/input_pipeline.py`` finds
     that it takes, and reserve one CPU more than that by ``cpus_per_worker``. Batches are the same for any number."""
 
+    augmentation: Literal["loader", "device"] = "loader"
+    """Who makes the second views of images. ``loader``: whoever makes batches, once for all trials of a node where the
+    set is small. ``device``: the device itself, for all images with the same operation at once, which leaves the
+    drawing of these to the loader. On a CPU views are the same to the last bit; a GPU may round a few pixels otherwise.
+    RoCLIP's, of which no two are alike, stay with the loader."""
+
     def check(self, model: "Model") -> None:
         """Refuse a model that would be trained to something else.
 

@@ -26,7 +26,7 @@ def token_relevancy(
 
     Args:
         model: In eval mode. Neither its weights nor their gradients change.
-        tokens: Captions, int64 [N, L], end-of-text being the largest id of each.
+        tokens: Captions, integers [N, L], end-of-text being the largest id of each.
         image_features: Unit features of each caption's image, float [N, D].
         layers: Where relevancy starts.
         batch: Captions that pass the tower at a time.
@@ -43,12 +43,12 @@ def keep_most_relevant(tokens: Tensor, relevancy: Tensor, share: float) -> Tenso
     """Remove the least relevant tokens of each caption.
 
     Args:
-        tokens: Captions, int64 [N, L], padded with 0, end-of-text being the largest id of each.
+        tokens: Captions, integers [N, L], padded with 0, end-of-text being the largest id of each.
         relevancy: Of each token, float [N, L].
         share: Of a caption's tokens, without start and end, that stay, in (0, 1]; rounded up, so that one always stays.
 
     Returns:
-        int64 [N, L]: what stays, in its order, between start and end. Among equals the first ones stay.
+        Integers [N, L]: what stays, in its order, between start and end. Among equals the first ones stay.
     """
     positions = torch.arange(tokens.shape[1], device=tokens.device)
     is_inner = _is_inner(tokens)

@@ -9,6 +9,8 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
+from bdray import config
+
 NUM_BYTE_TOKENS = 512
 """The first ids of the vocabulary: every byte inside a word, then every byte at a word's end."""
 
@@ -34,7 +36,7 @@ class CompactTokenizer:
     def __init__(self, words: Sequence[str], context_length: int) -> None:
         self.context_length = context_length
         self._full = _full_tokenizer()
-        self._words = {self._full.encoder[word]: NUM_BYTE_TOKENS + index for index, word in enumerate(words)}
+        self.words = {self._full.encoder[word]: NUM_BYTE_TOKENS + index for index, word in enumerate(words)}
         self.start, self.end = NUM_BYTE_TOKENS + len(words), NUM_BYTE_TOKENS + len(words) + 1
 
     @classmethod
@@ -61,12 +63,21 @@ class CompactTokenizer:
     def _compact(self, token: int) -> list[int]:
         if token < NUM_BYTE_TOKENS:
             return [token]
-        if token in self._words:
-            return [self._words[token]]
+        if token in self.words:
+            return [self.words[token]]
         text = self._full.decoder[token]
         letters = text.removesuffix("</w>")
         spelled = [self._full.encoder[letter] for letter in letters]
         return spelled if letters == text else [*spelled[:-1], self._full.encoder[letters[-1] + "</w>"]]
+
+
+def identity(tokenizer: Tokenizer) -> str:
+    """A hash of all that decides a tokenizer's ids, apart from code."""
+    if isinstance(tokenizer, CompactTokenizer):
+        return config.fingerprint(["compact", tokenizer.context_length, tokenizer.words])
+    assert isinstance(tokenizer, SimpleTokenizer)  # whose vocabulary is made of its merges, in their order
+    cleaning = [function and function.__qualname__ for function in (tokenizer.clean_fn, tokenizer.reduction_fn)]
+    return config.fingerprint(["open_clip", tokenizer.context_length, tokenizer.encoder, cleaning])
 
 
 @cache

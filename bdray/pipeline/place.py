@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import pyarrow.fs
 
+from bdray.data.places import patient
 from bdray.exceptions import StoreError
 
 T = TypeVar("T")
@@ -27,8 +28,6 @@ LASTING = (
     *("Permission denied", "UNAUTHENTICATED", "anonymous caller", "HTTP status 403", "HTTP status 401"),
 )
 """What an object store says when there is no use in asking again."""
-SECONDS = {"connect_timeout": 10, "request_timeout": 60}
-"""How long an answer may take: the client's 3 s are too few for a busy server."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Place:
                 f"store {uri!r}: is not a place that can be opened ({_one_line(error)}). Give a folder or a URI "
                 "such as s3://bucket/path."
             ) from error
-        self._fs = pyarrow.fs.SubTreeFileSystem(root, _patient(base))
+        self._fs = pyarrow.fs.SubTreeFileSystem(root, patient(base))
 
     def check_writable(self, role: str = "store", *, leave_nothing: bool = False) -> None:
         """Write and remove a small file.
@@ -263,14 +262,6 @@ def local_sha256(path: Path) -> str:
     """Hash of a local file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _patient(base: pyarrow.fs.FileSystem) -> pyarrow.fs.FileSystem:
-    """The same file system with time for slow answers, which an ``s3://`` URI cannot ask for."""
-    if base.type_name != "s3":
-        return base
-    _, (options,) = base.__reduce__()
-    return pyarrow.fs.S3FileSystem(**{**options, **SECONDS})
 
 
 def _one_line(error: BaseException) -> str:

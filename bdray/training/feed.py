@@ -1,6 +1,5 @@
 """Batches for training, as a pure function of (seed, epoch, step): poisoned, augmented, tokenized, normalized."""
 
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,10 +14,11 @@ from bdray.attacks.poisoning import Poisoning
 from bdray.data.base import Images
 from bdray.models.clip import normalize
 from bdray.objective import Batch
-from bdray.text.base import TextAugmentation
+from bdray.training import auto_augment
 from bdray.training.ahead import ahead
+from bdray.training.auto_augment import Operation
 from bdray.training.sub_captions import SubCaptionedBatch, SubCaptionSource
-from bdray.training.views import Policy, Views, augment
+from bdray.training.views import Policy, Views, augment, operations
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Feed:
     """Of the augmented captions, integers [N, L]; None where no views are needed."""
     image_augmentation: Policy = "autoaugment"
     """Makes the second views of images."""
+    augments_on_device: bool = False
+    """Whether AutoAugment is done there, to whole batches; what each image gets is drawn here in any case."""
     poisoning: Poisoning | None = None
     sub_captions: SubCaptionSource | None = None
     """Gives some samples, in extra batches, sub-captions."""
@@ -78,15 +80,17 @@ class Feed:
         """
         order = np.random.default_rng([self.seed, epoch, 0xDA7A]).permutation(len(self.images))
         usual = iter(order[: self._usual_steps * self.batch_size].reshape(-1, self.batch_size))
-        extra = iter(self.sub_captions.draw(epoch, self.batch_size) if self.sub_captions else ())
+        extra = self.sub_captions.epoch(epoch, self.batch_size) if self.sub_captions else None
+        extras = iter(extra.samples if extra else ())
         steps = [
-            (self._share(next(extra if is_extra else usual)), is_extra)
+            (self._share(next(extras if is_extra else usual)), is_extra)
             for is_extra in spread(self._extra_steps, self.steps_per_epoch)
         ]
 
         def make(step: tuple[NDArray[np.int64], bool]) -> _Raw:
             samples, is_extra = step
-            return self._sub_captioned(epoch, samples) if is_extra else self._raw(epoch, samples, views=views)
+            raw = self._raw(epoch, samples, views=views and not is_extra)
+            return replace(raw, sub_captions=extra.tokens(samples)) if extra and is_extra else raw
 
         for raw in ahead(make, steps[first:], self.loader_processes):
             yield self._batch(raw)
@@ -94,10 +98,6 @@ class Feed:
     def _share(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
         """This worker's part of a global batch."""
         return np.sort(batch.reshape(self.world_size, -1)[self.rank])
-
-    def _sub_captioned(self, epoch: int, chosen: NDArray[np.int64]) -> "_Raw":
-        assert self.sub_captions is not None
-        return replace(self._raw(epoch, chosen, views=False), sub_captions=self.sub_captions.tokens(epoch, chosen))
 
     def _raw(self, epoch: int, chosen: NDArray[np.int64], *, views: bool) -> "_Raw":
         """All that takes a CPU."""
@@ -108,14 +108,18 @@ class Feed:
             poisoned = self.poisoning.is_poisoned(samples)
             if poisoned.any():
                 triggered = self.poisoning.trigger.apply(pixels[poisoned].float() / 255, samples[poisoned])
-        augmented = augmented_tokens = None
-        if views and self.augmented_tokens is not None:
-            augmented_tokens = self.augmented_tokens[samples]
-            augmented = self._views.batch(epoch, chosen)
-            if triggered is not None:  # the trigger is part of what is augmented
-                shown = (triggered * 255).round().to(torch.uint8)
-                augmented[poisoned] = augment(shown, self.seed, epoch, samples[poisoned], self.image_augmentation)
-        return _Raw(pixels, self.tokens[samples], samples, poisoned, triggered, augmented, augmented_tokens)
+        raw = _Raw(pixels, self.tokens[samples], samples, poisoned, triggered)
+        if not views or self.augmented_tokens is None:
+            return raw
+        raw = replace(raw, augmented_tokens=self.augmented_tokens[samples])
+        if self.augments_on_device and self.image_augmentation == "autoaugment":
+            return replace(raw, operations=operations(self.seed, epoch, samples, *pixels.shape[-2:]))
+        augmented = self._views.batch(epoch, chosen)
+        if triggered is not None:  # the trigger is part of what is augmented
+            augmented[poisoned] = augment(
+                _stored(triggered), self.seed, epoch, samples[poisoned], self.image_augmentation
+            )
+        return replace(raw, augmented=augmented)
 
     def _batch(self, raw: "_Raw") -> Batch:
         """What is left for the device: a quarter of the bytes travel there."""
@@ -128,14 +132,18 @@ class Feed:
             samples=self._on_device(raw.samples),
             is_poisoned=raw.is_poisoned,
         )
-        if raw.augmented is not None and raw.augmented_tokens is not None:
-            views = _prepared(self._on_device(raw.augmented).float() / 255)
+        augmented = self._on_device(raw.augmented) if raw.augmented is not None else None
+        if raw.operations is not None:
+            augmented = auto_augment.apply(_stored(images), raw.operations)
+        if augmented is not None and raw.augmented_tokens is not None:
             batch = replace(
-                batch, augmented_images=views, augmented_tokens=self._on_device(raw.augmented_tokens).long()
+                batch,
+                augmented_images=_prepared(augmented.float() / 255),
+                augmented_tokens=self._on_device(raw.augmented_tokens).long(),
             )
         if raw.sub_captions is None:
             return batch
-        factual, counterfactual = map(self._on_device, raw.sub_captions)
+        factual, counterfactual = self._on_device(raw.sub_captions).long().unbind(1)
         return SubCaptionedBatch(**vars(batch), factual_tokens=factual, counterfactual_tokens=counterfactual)
 
     def _on_device(self, values: Tensor) -> Tensor:
@@ -160,21 +168,23 @@ class _Raw:
     is_poisoned: Tensor
     triggered: Tensor | None
     """The poisoned ones of the images, float in [0, 1]; None if there are none."""
-    augmented: Tensor | None
-    """uint8 [N, 3, H, W]"""
-    augmented_tokens: Tensor | None
-    sub_captions: tuple[Tensor, Tensor] | None = None
-    """Tokens of factual and of counterfactual ones."""
+    augmented: Tensor | None = None
+    """Second views, uint8 [N, 3, H, W], or instead of them"""
+    operations: Sequence[Sequence[Operation]] | None = None
+    """what the device makes them by."""
+    augmented_tokens: Tensor | None = None
+    sub_captions: Tensor | None = None
+    """Tokens of factual and of counterfactual ones, [N, 2, L]."""
+
+
+def _stored(images: Tensor) -> Tensor:
+    """Float images in [0, 1] as files of 8 bits hold them."""
+    return (images * 255).round().to(torch.uint8)
 
 
 def _prepared(images: Tensor) -> Tensor:
     """Normalize float images in [0, 1]."""
     return normalize(images).contiguous(memory_format=torch.channels_last)
-
-
-def augment_captions(captions: Sequence[str], augmentation: TextAugmentation, seed: int) -> list[str]:
-    """Second view of each caption, a pure function of seed and position."""
-    return [augmentation.augment(caption, random.Random(f"{seed}/{index}")) for index, caption in enumerate(captions)]
 
 
 def spread(count: int, length: int) -> Iterator[bool]:

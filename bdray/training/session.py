@@ -16,7 +16,8 @@ from bdray.models.execution import Execution
 from bdray.models.tokenizer import Tokenizer
 from bdray.objective import Objective, SupervisedObjective
 from bdray.text.base import TextAugmentation
-from bdray.training.feed import Feed, augment_captions
+from bdray.training.captions import caption_tokens
+from bdray.training.feed import Feed
 from bdray.training.loop import train
 from bdray.training.optim import Recipe
 from bdray.training.sub_captions import SubCaptionSource
@@ -51,6 +52,28 @@ class Session:
     checkpoint_minutes: float | None = None
     """How often the state is kept within epochs; None: after epochs only."""
 
+    def tokens(
+        self, captions: Sequence[str], poisoning: Poisoning | None, augmentation: TextAugmentation | None = None
+    ) -> Tensor:
+        """Token ids of captions as they are trained on, or of their second views, shared with other trials.
+
+        Args:
+            captions: N clean ones.
+            poisoning: What the attacker changed.
+            augmentation: Makes second views.
+
+        Returns:
+            int32 [N, L].
+        """
+        return caption_tokens(
+            captions,
+            self.tokenizer,
+            augmentation=augmentation,
+            seed=self.seed,
+            poisoning=poisoning,
+            folder=self.cache,
+        )
+
     def train(
         self,
         model: open_clip.CLIP,
@@ -73,7 +96,7 @@ class Session:
             objective: What is minimized.
             recipe: Optimizer and schedule.
             images: uint8 [N, 3, H, W].
-            captions: N clean captions, or token ids, int64 [N, L].
+            captions: N clean captions, or token ids, integers [N, L].
             text_augmentation: Makes the captions' second views, once for the whole training as in CleanCLIP's
                 public code (src/data.py:36-37); needed if the objective wants views.
             image_augmentation: Makes the images' second views, anew in every epoch.
@@ -88,20 +111,19 @@ class Session:
         assert poisoning is None or sub_captions is None
         if isinstance(captions, Tensor):
             assert poisoning is None and not objective.needs_views, "tokens are neither poisoned nor augmented"
-            shown, tokens = [], captions
+            tokens, augmented = captions, None
         else:
-            shown = poisoning.replace_captions(captions) if poisoning else list(captions)
-            tokens = self.tokenizer(shown).int()  # millions of captions are kept in half of the room
-        augmented = None
-        if objective.needs_views:
-            assert text_augmentation is not None
-            augmented = self.tokenizer(augment_captions(shown, text_augmentation, self.seed)).int()
+            tokens, augmented = self.tokens(captions, poisoning), None
+            if objective.needs_views:
+                assert text_augmentation is not None
+                augmented = self.tokens(captions, poisoning, text_augmentation)
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         feed = Feed(
             images=images,
             tokens=tokens,
             augmented_tokens=augmented,
             image_augmentation=image_augmentation,
+            augments_on_device=self.execution.augmentation == "device",
             batch_size=recipe.batch_size,
             seed=self.seed,
             poisoning=poisoning,

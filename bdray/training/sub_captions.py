@@ -8,14 +8,18 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bdray import config
+from bdray.data.cache import shared
 from bdray.models.tokenizer import Tokenizer
 from bdray.objective import Batch
 from bdray.text.parsers.base import CaptionParser, ParsedCaption
 from bdray.text.sub_captions import SubCaptions, counterfactual, factual, simplify
 from bdray.text.words import split_words
+from bdray.training.captions import identity
 
 SALT = 0xFAC7
 """Lets the draw of samples be another than a training's other draws from the same seed."""
@@ -29,6 +33,22 @@ class SubCaptionedBatch(Batch):
     """Of the factual sub-captions, int64 [N, L]."""
     counterfactual_tokens: Tensor
     """Of the counterfactual sub-captions, int64 [N, L]."""
+
+
+@dataclass(frozen=True)
+class ExtraBatches:
+    """Those of one epoch, with what is said of their samples."""
+
+    samples: NDArray[np.int64]
+    """[batches, batch_size], none twice."""
+    _ordered: NDArray[np.int64]
+    """The same samples, [samples]."""
+    _tokens: Tensor
+    """Of their sub-captions, in that order, int32 [samples, 2, L]."""
+
+    def tokens(self, samples: NDArray[np.int64]) -> Tensor:
+        """Token ids of some samples' factual and counterfactual sub-captions, int32 [len(samples), 2, L]."""
+        return self._tokens[torch.from_numpy(np.searchsorted(self._ordered, samples))]
 
 
 @dataclass(frozen=True)
@@ -46,6 +66,8 @@ class SubCaptionSource:
     seed: int
     number: int
     """K, samples that get sub-captions in an epoch; the extra batches are full, so it is rounded up to whole ones."""
+    cache: Path | None = None
+    """Folder in which the trials of a node share token ids; None keeps nothing."""
     _parsed: dict[int, ParsedCaption] = field(default_factory=dict, repr=False)
     """Captions drawn so far, by sample."""
 
@@ -71,10 +93,28 @@ class SubCaptionSource:
         parsed, rng = self._parsed[sample], random.Random(f"{self.seed}/{epoch}/{sample}")
         return SubCaptions(caption, factual(parsed), counterfactual(parsed, rng))
 
-    def tokens(self, epoch: int, samples: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Token ids of factual and of counterfactual sub-captions, both int64 [len(samples), L]."""
+    def epoch(self, epoch: int, batch_size: int) -> "ExtraBatches":
+        """An epoch's extra batches."""
+        drawn = self.draw(epoch, batch_size)
+        ordered = np.sort(drawn, axis=None)
+        return ExtraBatches(drawn, ordered, self._tokens(epoch, ordered))
+
+    def _tokens(self, epoch: int, samples: NDArray[np.int64]) -> Tensor:
+        """Token ids of factual and of counterfactual sub-captions, int32 [len(samples), 2, L]."""
+        shape = len(samples), 2, self.tokenizer.context_length
+        if self.cache is not None:
+            captions = [self.captions[sample] for sample in samples.tolist()]
+            drawn = [config.dump(self.parser), self.seed, epoch, samples.tolist()]
+            path = self.cache / f"sub-captions-{identity(captions, self.tokenizer, *drawn)}.npy"
+            found = shared(path, shape, np.int32, lambda: [self._made(epoch, samples).numpy()])
+            if found is not None:
+                return torch.from_numpy(found)
+        return self._made(epoch, samples)
+
+    def _made(self, epoch: int, samples: NDArray[np.int64]) -> Tensor:
         made = [self.sub_captions(epoch, sample) for sample in samples.tolist()]
-        return self.tokenizer([one.factual for one in made]), self.tokenizer([one.counterfactual for one in made])
+        kinds = [one.factual for one in made], [one.counterfactual for one in made]
+        return torch.stack([self.tokenizer(kind).int() for kind in kinds], dim=1)
 
     def write(self, path: Path, batch_size: int, count: int) -> None:
         """Write a CSV file of ``count`` sub-captions, or as many as there are, of the first epoch's first batches."""

@@ -45,12 +45,12 @@ class TokenLevel:
         Args:
             model: Judges tokens; is in eval mode for the duration.
             given: The poisoned set.
-            tokens: Of all its captions, int64 [samples, L].
+            tokens: Of all its captions, integers [samples, L].
             positions: Of the n images and captions in the set.
             seed: Decides which pairs are drawn.
 
         Returns:
-            Of N pairs the image as a place in ``positions``, [N], and the caption, int64 [N, L].
+            Of N pairs the image as a place in ``positions``, [N], and the caption, integers [N, L].
         """
         reduced = self._reduced(model, given, tokens, positions)
         number = len(positions) ** 2
@@ -61,7 +61,7 @@ class TokenLevel:
     def _reduced(
         self, model: open_clip.CLIP, given: PoisonedSet, tokens: Tensor, positions: NDArray[np.int64]
     ) -> Tensor:
-        """Each caption by the tokens that matter for its own image, int64 [n, L]."""
+        """Each caption by the tokens that matter for its own image, integers [n, L]."""
         device, was_training, found = model.logit_scale.device, model.training, []
         model.eval()
         for some in torch.from_numpy(positions).split(BATCH):

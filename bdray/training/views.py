@@ -1,12 +1,11 @@
 """Second views of images, computed once for all trials of a node that need the same ones."""
 
 import hashlib
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +14,11 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from bdray.data.base import Images
+from bdray.data.cache import shared
+from bdray.training import auto_augment
+from bdray.training.auto_augment import Operation
 
+Drawn = TypeVar("Drawn")
 VERSION = 2
 """Counted up whenever the same seed gives other views."""
 MAX_CACHED_BYTES = 2**26
@@ -25,13 +28,8 @@ Policy = Literal["autoaugment", "roclip"]
 """How images are augmented."""
 
 
-def _auto_augment(height: int, width: int) -> Callable[[Tensor], Tensor]:
-    """AutoAugment (Cubuk et al. 2019, ImageNet policy), as CleanCLIP uses it, App. D.2."""
-    policy: Callable[[Tensor], Tensor] = v2.AutoAugment()
-    return policy
-
-
-def _roclip(height: int, width: int) -> Callable[[Tensor], Tensor]:
+@cache
+def roclip(height: int, width: int) -> Callable[[Tensor], Tensor]:
     """What RoCLIP does to images (Yang et al. 2023; utils/augment_image.py of the public code).
 
     There the blur has 21 pixels and a sigma of 0.1 to 2 at a size of 224; smaller images are blurred in proportion, at
@@ -51,18 +49,6 @@ def _roclip(height: int, width: int) -> Callable[[Tensor], Tensor]:
     return policy
 
 
-POLICIES: Mapping[Policy, Callable[[int, int], Callable[[Tensor], Tensor]]] = {
-    "autoaugment": _auto_augment,
-    "roclip": _roclip,
-}
-"""Policies for images of a height and width: each takes and gives uint8 [3, H, W] and draws from torch's generator."""
-
-
-@cache
-def _transform(policy: Policy, height: int, width: int) -> Callable[[Tensor], Tensor]:
-    return POLICIES[policy](height, width)
-
-
 def augment(images: Tensor, seed: int, epoch: int, samples: Tensor, policy: Policy = "autoaugment") -> Tensor:
     """Second views, a pure function of image, seed, epoch and sample.
 
@@ -73,14 +59,26 @@ def augment(images: Tensor, seed: int, epoch: int, samples: Tensor, policy: Poli
         samples: Indices that, with seed and epoch, decide what each image draws, int64 [N].
         policy: How images are augmented.
     """
-    transform = _transform(policy, *images.shape[-2:])
+    if policy == "autoaugment":
+        return auto_augment.apply(images, operations(seed, epoch, samples, *images.shape[-2:]))
+    transform = roclip(*images.shape[-2:])
+    return torch.stack(_each(seed, epoch, samples, lambda position: transform(images[position])))
+
+
+def operations(seed: int, epoch: int, samples: Tensor, height: int, width: int) -> list[list[Operation]]:
+    """What AutoAugment does to each of the images, as :func:`augment` draws it."""
+    return _each(seed, epoch, samples, lambda position: auto_augment.draw(height, width))
+
+
+def _each(seed: int, epoch: int, samples: Tensor, draw: Callable[[int], Drawn]) -> list[Drawn]:
+    """Let the sample at each position draw from torch's generator, with a seed of its own."""
+    found = []
     with torch.random.fork_rng(devices=[]):
-        views = []
-        for image, sample in zip(images, samples.tolist(), strict=True):
+        for position, sample in enumerate(samples.tolist()):
             # The CPU generator looks at the lowest 32 bits of a seed only, so these are hashed and not packed into one.
             torch.default_generator.manual_seed(int(np.random.SeedSequence([seed, epoch, sample]).generate_state(1)[0]))
-            views.append(transform(image))
-    return torch.stack(views)
+            found.append(draw(position))
+    return found
 
 
 @dataclass(frozen=True)
@@ -100,12 +98,14 @@ class Views:
 
     def batch(self, epoch: int, chosen: NDArray[np.int64]) -> Tensor:
         """Views of the chosen samples, uint8 [len(chosen), 3, H, W], the caller's to change."""
-        if self.cache is None or self.images.nbytes > MAX_CACHED_BYTES:
-            return self._augmented(epoch, chosen)
-        path = self.cache / f"views-v{VERSION}-{self.policy}-{self._identity}-{self.seed}-{epoch}.npy"
-        if not path.exists():
-            _write(path, lambda: self._augmented(epoch, np.arange(len(self.images))).numpy())
-        return torch.from_numpy(np.load(path, mmap_mode="r")[chosen])
+        if self.cache is not None and self.images.nbytes <= MAX_CACHED_BYTES:
+            path = self.cache / f"views-v{VERSION}-{self.policy}-{self._identity}-{self.seed}-{epoch}.npy"
+            whole = shared(
+                path, self.images.shape, np.uint8, lambda: [self._augmented(epoch, np.arange(len(self.images))).numpy()]
+            )
+            if whole is not None:
+                return torch.from_numpy(whole[chosen])
+        return self._augmented(epoch, chosen)
 
     def _augmented(self, epoch: int, chosen: NDArray[np.int64]) -> Tensor:
         return augment(torch.from_numpy(self.images[chosen]), self.seed, epoch, torch.from_numpy(chosen), self.policy)
@@ -113,11 +113,3 @@ class Views:
     @cached_property
     def _identity(self) -> str:
         return hashlib.sha256(np.ascontiguousarray(self.images[:]).data).hexdigest()[:16]
-
-
-def _write(path: Path, make: Callable[[], NDArray[np.uint8]]) -> None:
-    """Write an array so that it appears whole; if two processes do it at once, they write the same."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.npy")
-    np.save(partial, make())
-    partial.replace(path)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bdray import config
-from bdray.data import preparation
+from bdray.data import places, preparation
 from bdray.data.base import Pairs
 from bdray.data.examination import Picture
 from bdray.data.inspection import Inspection, inspect
@@ -106,7 +106,7 @@ def test_bad_rows_are_left_out_and_listed(tmp_path: Path, picture: PictureMaker)
         "images/half.jpg": "half", "images/small.png": "small", "images/huge.jpg": "huge",
         "../secret.png": "up", f"{tmp_path}/secret.png": "absolute", "images/link.png": "a link out",
         "images/folder.jpg": "a folder", "images/pipe.jpg": "a pipe", "": "nothing",
-        "images/1.jpg": "", "images/2.jpg": "   ", "images/3.jpg": "x" * 20_000, "images/4.jpg": "NUL\0",
+        "images/1.jpg": "\u200b -- !", "images/2.jpg": "   ", "images/3.jpg": "x" * 20_000, "images/4.jpg": "NUL\0",
         "images/5.jpg": "the last good one",
     }  # fmt: skip
     table = root / "train.csv"
@@ -157,6 +157,36 @@ def test_shards_in_a_folder_or_a_bucket(tmp_path: Path, shard: ShardMaker, pairs
     assert len({json.dumps(source("webdataset", path, 10).listing()) for path in places}) == 1
     assert all(np.array_equal(found[0][0].images[:], other.images[:]) for other, _ in found)
     assert len(set(found[0][0].captions)) == 10
+
+
+def test_shards_on_a_real_s3_server(
+    tmp_path: Path, shard: ShardMaker, pairs: PairsMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("moto", reason="needs an S3 server: pip install 'moto[s3]' flask flask-cors")
+    from tests.object_store import BUCKET, ENVIRONMENT, object_store
+
+    local = [shard(tmp_path / "cc3m" / f"{number:05d}.tar", pairs(6, first=6 * number)) for number in range(2)]
+    with object_store() as server:
+        for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.port}"}.items():
+            monkeypatch.setenv(name, value)
+        places._pyarrow_bucket.cache_clear()  # other tests may know a bucket of that name on another server
+        fs, path = places.filesystem(f"s3://{BUCKET}/cc3m")
+        fs.makedirs(path)
+        for file in local:
+            fs.pipe_file(f"{path}/{file.name}", file.read_bytes())
+        server.faults += [503]  # a busy moment
+        expected, notes = load(source("webdataset", f"{tmp_path}/cc3m/*.tar", 10), tmp_path / "local")
+        for number, name in enumerate(("*.tar", "{00000..00001}.tar")):
+            given = source("webdataset", f"s3://{BUCKET}/cc3m/{name}", 10)
+            found, _ = load(given, tmp_path / f"bucket{number}")
+            # The same pairs as from the disk, under the same key.
+            assert np.array_equal(found.images[:], expected.images[:])
+            assert list(found.captions) == list(expected.captions)
+            assert given.listing() == source("webdataset", f"{tmp_path}/cc3m/*.tar", 10).listing()
+        with pytest.raises(DataError, match=r"data\.train\.path: 1 of 3 shards are not there: s3:.*00002\.tar"):
+            source("webdataset", f"s3://{BUCKET}/cc3m/{{00000..00002}}.tar", 10).check_readable("data.train")
+        places._pyarrow_bucket.cache_clear()
+    assert notes["num_samples"] == 10
 
 
 def test_captions_in_json(tmp_path: Path, shard: ShardMaker, picture: PictureMaker) -> None:

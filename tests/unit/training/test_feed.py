@@ -17,7 +17,8 @@ from bdray.objective import Batch
 from bdray.testing import tiny_scenes, tiny_tokenizer
 from bdray.text.eda import Eda
 from bdray.training.ahead import ahead
-from bdray.training.feed import Feed, augment_captions
+from bdray.training.captions import augment_captions
+from bdray.training.feed import Feed
 
 COUNT, BATCH_SIZE = 70, 16
 POISONING = Attack(trigger=Blended(), num_poisoned=20).poison(["a scene"] * COUNT, seed=0)
@@ -166,6 +167,21 @@ def test_views_follow_their_policy(feed: Feed, tmp_path: Path) -> None:
     # Clean and triggered images alike, with a cache and without.
     assert ((views[0] != views[1]).flatten(1).any(1)).float().mean() > 0.9
     assert torch.equal(views[1], views[2])
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_views_made_on_the_device_are_the_same_ones(feed: Feed, tmp_path: Path, processes: int) -> None:
+    device = replace(feed, augments_on_device=True, loader_processes=processes, cache=tmp_path)
+    # Clean and triggered ones, to the last bit, whoever draws what they get.
+    assert all(map(equal, feed.epoch(1), device.epoch(1)))
+    # Other policies stay where they are.
+    assert all(
+        map(
+            equal,
+            replace(feed, image_augmentation="roclip").epoch(0),
+            replace(device, image_augmentation="roclip").epoch(0),
+        )
+    )
 
 
 def test_a_cache_changes_nothing(feed: Feed, tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from bdray.models.execution import Execution
 from bdray.objective import Batch, ContrastiveObjective, Loss, StatefulObjective
 from bdray.testing import TOWERS, Tower, tiny_model, tiny_recipe, tiny_scenes, tiny_tokenizer
 from bdray.text.eda import Eda
-from bdray.training.feed import Feed, augment_captions
+from bdray.training.captions import augment_captions
+from bdray.training.feed import Feed
 from bdray.training.loop import train
 from bdray.training.optim import Recipe
 

@@ -1,5 +1,6 @@
 """What a session makes of images and captions before the loop sees them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import open_clip
@@ -8,10 +9,11 @@ import torch
 from bdray.attacks.poisoning import Poisoning
 from bdray.attacks.triggers.blended import Blended
 from bdray.data.base import Pairs
+from bdray.models.execution import Execution
 from bdray.objective import Batch, ContrastiveObjective, Loss
 from bdray.testing import tiny_model, tiny_recipe, tiny_scenes, tiny_tokenizer
 from bdray.text.eda import Eda
-from bdray.training.feed import augment_captions
+from bdray.training.captions import augment_captions
 from bdray.training.session import Session
 
 POISONING = Poisoning(trigger=Blended(), captions={5: "a photo of a banana", 40: "a banana"})
@@ -56,6 +58,25 @@ def test_captions_are_poisoned_then_augmented(cache: Path) -> None:
         assert torch.equal(batch.tokens, tokens[batch.samples])
         assert torch.equal(batch.augmented_tokens, augmented[batch.samples])
     assert sum(int(batch.is_poisoned.sum()) for batch in batches) == 2
+
+
+def test_neither_a_cache_nor_who_augments_changes_the_model(cache: Path, tmp_path: Path) -> None:
+    pairs, found = tiny_scenes().load("train", cache), []
+    plain = Session(tokenizer=tiny_tokenizer(), seed=3)
+    shared = replace(plain, cache=tmp_path)  # written by the first, read by the second
+    for session in (plain, shared, shared, replace(shared, execution=Execution(augmentation="device"))):
+        model = tiny_model("vit")
+        session.train(
+            model,
+            ContrastiveObjective(1.0, 1.0),
+            tiny_recipe(),
+            pairs.images,
+            pairs.captions,
+            text_augmentation=Eda(),
+            poisoning=POISONING,
+        )
+        found.append(torch.cat([parameter.flatten() for parameter in model.parameters()]))
+    assert all(torch.equal(found[0], other) for other in found[1:])
 
 
 def test_no_views_are_made_that_nobody_asks_for(cache: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from bdray.objective import Batch, Loss
 from bdray.testing import tiny_model, tiny_recipe, tiny_scenes, tiny_tokenizer
+from bdray.text.parsers.base import ParsedCaption
 from bdray.text.parsers.lexicon import Lexicon
 from bdray.training.feed import Feed, spread
 from bdray.training.loop import train
@@ -137,6 +138,29 @@ def test_batches_do_not_depend_on_what_was_asked_before(feed: Feed) -> None:
     # A process that starts in the second epoch, as after an interruption, sees the same.
     assert all(map(equal, other.epoch(1), second))
     assert not any(map(equal, feed.epoch(0), second))
+
+
+def test_token_ids_are_shared_through_files(
+    feed: Feed, captions: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = replace(source(captions), cache=tmp_path)
+    # Written, then read: what is made without a cache.
+    assert all(map(equal, replace(feed, sub_captions=shared).epoch(1), feed.epoch(1)))
+    assert len(list(tmp_path.glob("*.npy"))) == 1
+
+    class Silent(Lexicon):
+        def parse(self, caption: str) -> ParsedCaption:
+            raise AssertionError("parsed what is in the cache")
+
+    monkeypatch.setattr(Lexicon, "parse", Silent.parse)
+    found = replace(source(captions), cache=tmp_path)
+    assert all(map(equal, replace(feed, sub_captions=found).epoch(1), feed.epoch(1)))
+    # Another epoch, seed, number or caption is another file.
+    others = [(shared, 2, 16), (source(captions, seed=1), 1, 16), (source(captions, 60), 1, 16)]
+    others += [(source([*captions[1:], "a pear"]), 1, 16)]
+    for other, epoch, batch_size in others:
+        with pytest.raises(AssertionError, match="in the cache"):
+            replace(other, cache=tmp_path, _parsed={}).epoch(epoch, batch_size)
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
