@@ -21,7 +21,7 @@ class Batch:
     images: Tensor
     """Normalized pixels, float [N, 3, H, W]."""
     tokens: Tensor
-    """Token ids, int64 [N, L]."""
+    """Token ids, int64 [N, L], maybe without padding at the end, as :mod:`bdray.models.text_tower` leaves it out."""
     samples: Tensor
     """Index of each sample in its training set, int64 [N]."""
     is_poisoned: Tensor
@@ -123,15 +123,27 @@ class TrainingModule(nn.Module):
 
 
 def gather(features: Tensor) -> Tensor:
-    """Features of all workers, [world * N, D], with gradient to every worker's own rows.
+    """Features of all workers, [world * N, D], with gradient to this worker's own rows.
 
-    Each worker then computes the same global loss. The backward pass of the gather sums the gradients of all
-    workers and Distributed Data Parallel averages them, so the result is exactly the single-worker gradient.
+    Every worker computes the same global loss from them, so what reaches its rows is their whole gradient, and nothing
+    has to be sent back. Distributed Data Parallel averages over workers where the gradients of their rows would have to
+    be summed; that is made up for here, and the result is exactly the single-worker gradient.
     """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return features
     gathered: Tensor = _Gather.apply(features)
     return gathered
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, features: Tensor) -> Tensor:
+        return gather_values(features.contiguous())
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        size = torch.distributed.get_world_size()
+        return gradients[0].chunk(size)[torch.distributed.get_rank()] * size
 
 
 def sum_over_workers(values: Tensor) -> Tensor:
@@ -140,22 +152,8 @@ def sum_over_workers(values: Tensor) -> Tensor:
     return total
 
 
-class _Gather(torch.autograd.Function):
-    """torch's own collectives with gradients are deprecated, in favor of ones in a private module."""
-
-    @staticmethod
-    def forward(_: Any, features: Tensor) -> Tensor:
-        return gather_values(features.contiguous())
-
-    @staticmethod
-    def backward(_: Any, gradient: Tensor) -> Tensor:
-        own = gradient.new_empty(len(gradient) // torch.distributed.get_world_size(), *gradient.shape[1:])
-        torch.distributed.reduce_scatter_tensor(own, gradient.contiguous())
-        return own
-
-
 class _Sum(torch.autograd.Function):
-    """As :class:`_Gather`."""
+    """torch's own collectives with gradients are deprecated, in favor of ones in a private module."""
 
     @staticmethod
     def forward(_: Any, values: Tensor) -> Tensor:

@@ -6,37 +6,38 @@ Usage: python benchmarks/gpu_training.py [--precision bf16] [--steps 30]      (n
 Models and batches are the papers': CLIP's RN50 and ViT-B/32 at 224 px, 64 and 256 samples. Both sides get the same
 batches, which lie on the GPU already: how fast they can be made is another benchmark. FT passes one image and one
 caption for each sample, CleanCLIP two. Operations are counted by torch's FLOP counter on a step of the bare loop.
+Last, two trials share the GPU, as a study with half a GPU for each has it: their rates together against one alone.
 """
 
 import argparse
-import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 from typing import Any, cast
 
 import open_clip
 import torch
+from bare_loop import BareLoop, Resident, build
+from measuring import save, show
 from torch.utils.flop_counter import FlopCounterMode
 
-from bdray.losses import clip_loss, in_modal_loss
-from bdray.models.clip import Model
 from bdray.models.execution import Execution
-from bdray.models.towers import TYPES
 from bdray.objective import Batch, ContrastiveObjective
-from bdray.testing import tiny_model
 from bdray.training.feed import Feed
 from bdray.training.loop import train
 from bdray.training.optim import Recipe
 
-RESULTS = Path(__file__).parent / "results"
 ARCHITECTURES, BATCHES = ("RN50", "ViT-B-32"), (64, 256)
 OBJECTIVES = {"FT": ContrastiveObjective(), "CleanCLIP": ContrastiveObjective(1.0, 1.0)}
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "V100": 125e12, "T4": 65e12}
 """Dense operations a second in half precision, as the maker states them, by a part of the GPU's name."""
+
+
+Meeting = Callable[[], object]
+"""Waits for whoever else is measured; ``int`` waits for nobody."""
 
 
 @dataclass(frozen=True)
@@ -76,17 +77,17 @@ def main() -> None:
         for size in batches
         for objective in OBJECTIVES
     ]
+    shared = sharing(names[0], batches[0], "CleanCLIP", execution, device, steps)
     if not options.tiny:
         found = {
-            "date": datetime.now(UTC).date().isoformat(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "torch": torch.__version__,
             "precision": options.precision,
             "compile": options.compile,
             "rows": rows,
+            "shared": shared,
         }
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "gpu_training.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        save("gpu_training", found)
 
 
 def measured(
@@ -95,7 +96,7 @@ def measured(
     """One row of the table."""
     batch = synthetic(name, size, device, views=OBJECTIVES[objective].needs_views)
     bare, operations = bare_loop(build(name, device), batch, execution, steps)
-    ours, memory = our_loop(build(name, device), batch, OBJECTIVES[objective], execution, steps)
+    ours, memory = trial(name, size, objective, execution, device, steps)
     peak = next((peak for part, peak in PEAK.items() if device.type == "cuda" and part in device_name(device)), None)
     row = {
         "model": name,
@@ -108,66 +109,105 @@ def measured(
         "share_of_peak": round(operations / ours / peak, 3) if peak else None,
         "memory_gib": round(memory / 2**30, 2),
     }
-    print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+    show(row)
     return row
 
 
-def our_loop(
-    model: open_clip.CLIP, batch: Batch, objective: ContrastiveObjective, execution: Execution, steps: int
+def sharing(
+    name: str, size: int, objective: str, execution: Execution, device: torch.device, steps: int
+) -> dict[str, Any]:
+    """What two trials at once reach together, each in a process of its own."""
+    alone, _ = trial(name, size, objective, execution, device, steps)
+    context = get_context("spawn")
+    barrier, results = context.Barrier(2, timeout=600), context.SimpleQueue()  # for one may fail
+    given = name, size, objective, execution, device, steps, barrier, results
+    trials = [context.Process(target=sharing_trial, args=given) for _ in range(2)]
+    for one in trials:
+        one.start()
+    for one in trials:
+        one.join()
+        if one.exitcode != 0:
+            raise SystemExit(f"A trial that shares the device ended with {one.exitcode}; see above.")
+    found = [results.get() for _ in trials]
+    together = sum(size / taken for taken, _ in found)
+    row = {
+        "model": name,
+        "batch": size,
+        "objective": objective,
+        "trials": 2,
+        "samples_per_second": round(together, 1),
+        "alone_samples_per_second": round(size / alone, 1),
+        "ratio": round(together * alone / size, 3),
+        "memory_gib_each": round(max(memory for _, memory in found) / 2**30, 2),
+    }
+    show(row)
+    return row
+
+
+def trial(
+    name: str, size: int, objective: str, execution: Execution, device: torch.device, steps: int, meet: Meeting = int
 ) -> tuple[float, int]:
-    """Seconds a step of ``bdray.training.loop.train``, and bytes of the GPU at most."""
+    """Our loop on a model and a batch of its own; as it says."""
+    batch = synthetic(name, size, device, views=OBJECTIVES[objective].needs_views)
+    return our_loop(build(name, device), batch, OBJECTIVES[objective], execution, steps, meet)
+
+
+def sharing_trial(
+    name: str,
+    size: int,
+    objective: str,
+    execution: Execution,
+    device: torch.device,
+    steps: int,
+    barrier: Barrier,
+    results: Any,
+) -> None:
+    """One of the two, which start their second epoch, the one that counts, at the same time."""
+    torch.set_num_threads(1)
+    results.put(trial(name, size, objective, execution, device, steps, barrier.wait))
+
+
+def our_loop(
+    model: open_clip.CLIP,
+    batch: Batch,
+    objective: ContrastiveObjective,
+    execution: Execution,
+    steps: int,
+    meet: Meeting = int,
+) -> tuple[float, int]:
+    """Seconds a step of ``bdray.training.loop.train``, and bytes of the GPU at most; ``meet`` ends every epoch."""
     device = batch.images.device
-    recipe = Recipe(epochs=2, batch_size=len(batch.images), learning_rate=1e-6, warmup_steps=0)
     reset_memory(device)
     feed = cast(Feed, SyntheticFeed(batch, steps, device))
-    # The first epoch warms up. Its time is that of whole epochs, with the losses read in the end.
-    history = train(model, objective, feed, recipe, report=lambda metrics: None, execution=execution)
+
+    def ended(metrics: Mapping[str, float]) -> None:
+        meet()
+
+    # The time of a whole epoch, with the losses read in the end.
+    history = train(model, objective, feed, recipe(batch), report=ended, execution=execution)
     memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
     return history[-1]["train_seconds"] / steps, memory
 
 
 def bare_loop(model: open_clip.CLIP, batch: Batch, execution: Execution, steps: int) -> tuple[float, int]:
     """Seconds a step of the shortest loop that trains the same, and its operations."""
-    device, kind = batch.images.device, TYPES.get(execution.precision)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
-    scaler = torch.amp.GradScaler(device.type, enabled=execution.precision == "fp16")
-    views = batch.augmented_images is not None
-    images = torch.cat([batch.images, cast(torch.Tensor, batch.augmented_images)]) if views else batch.images
-    tokens = torch.cat([batch.tokens, cast(torch.Tensor, batch.augmented_tokens)]) if views else batch.tokens
-    encode_image, encode_text = model.encode_image, model.encode_text
-    if execution.compile:
-        encode_image, encode_text = torch.compile(encode_image), torch.compile(encode_text)
-    model.train()
-
-    def step() -> None:
-        with torch.autocast(device.type, kind, enabled=kind is not None):
-            pixels, words = encode_image(images).float(), encode_text(tokens).float()
-        seen, read = (torch.nn.functional.normalize(part, dim=-1).split(len(batch.images)) for part in (pixels, words))
-        scale = model.logit_scale.exp()
-        loss = clip_loss(seen[0], read[0], scale)
-        if views:
-            loss = loss + (in_modal_loss(seen[0], seen[1], scale) + in_modal_loss(read[0], read[1], scale)) / 2
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-
+    device, resident = batch.images.device, Resident.of(batch)
+    bare = BareLoop(model, recipe(batch), execution)
     with FlopCounterMode(display=False) if not execution.compile else nullcontext() as counter:
-        step()
+        bare.step(resident)
     for _ in range(steps):
-        step()
+        bare.step(resident)
     synchronize(device)
     started = time.perf_counter()
     for _ in range(steps):
-        step()
+        bare.step(resident)
     synchronize(device)
     return (time.perf_counter() - started) / steps, counter.get_total_flops() if counter else 0
 
 
-def build(name: str, device: torch.device) -> open_clip.CLIP:
-    """A model with random weights."""
-    model = tiny_model("vit") if name == "tiny" else Model(architecture=name).build(seed=0)
-    return model.to(device, memory_format=torch.channels_last)
+def recipe(batch: Batch) -> Recipe:
+    """Of both sides; the first of two epochs warms up."""
+    return Recipe(epochs=2, batch_size=len(batch.images), learning_rate=1e-6, warmup_steps=0)
 
 
 def synthetic(name: str, size: int, device: torch.device, *, views: bool) -> Batch:

@@ -7,6 +7,9 @@ Files are JPEGs of 500 x 375 pixels, about as large as CC3M's, read through a ta
 decoded once, then read from a memory map. ``streamed``: decoded whenever they are read. FT wants one view of each
 sample, CleanCLIP a second one by AutoAugment. Preparation (examining, decoding and writing all files) is shown apart.
 
+``scenes-rn`` is the built-in study's model, on 1,024 scenes with 20 poisons: ``cold`` makes the second views of images,
+``warm`` reads what an earlier trial of the node has left of them.
+
 On a CPU the time of a batch is set against that of a step in the same process, which makes both. A step is forward and
 backward pass of both towers in float32, measured on a batch of 8, by turns with the batches; times are per sample.
 On a GPU whole trainings are compared: with real batches, and with one that lies on the device already.
@@ -17,7 +20,8 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -25,7 +29,10 @@ from typing import Any, cast
 import numpy as np
 import record
 import torch
-from gpu_training import OBJECTIVES, SyntheticFeed, build, synthetic
+import torch.nn.functional as F
+from bare_loop import build
+from gpu_training import OBJECTIVES, SyntheticFeed, synthetic
+from measuring import seconds, show
 from PIL import Image
 
 from bdray import config
@@ -35,16 +42,19 @@ from bdray.data.base import Pairs
 from bdray.data.cache import CACHE_GIB
 from bdray.data.examination import Picture
 from bdray.data.preparation import load
+from bdray.data.scenes import Scenes
 from bdray.data.sources.table import Table
 from bdray.losses import clip_loss
 from bdray.models.clip import Model
 from bdray.models.execution import Execution
+from bdray.models.text_tower import encode_text
 from bdray.objective import ContrastiveObjective
 from bdray.text.eda import Eda
 from bdray.training.captions import augment_captions
 from bdray.training.feed import Feed
 from bdray.training.loop import train
 from bdray.training.optim import Recipe
+from bdray.training.views import Views
 
 MODEL = "RN50"
 STORAGES = {"kept": "100", "streamed": "0"}
@@ -88,11 +98,12 @@ def main() -> None:
             for storage, (pairs, _) in found.items()
         }
         rows = on_gpu(feeds, device) if is_gpu else on_cpu(feeds, options.repeats)
+        if not is_gpu:
+            rows += on_scenes(folder, options.repeats)
     for row in rows:
-        print("  ".join(f"{key} {value}" for key, value in row.items()))
+        show(row)
     result = {
         "device": torch.cuda.get_device_name(device) if is_gpu else "CPU, one thread",
-        "model": MODEL,
         "images": count,
         "preparation_images_per_second": rates,
         "captions_per_second": text_rate,
@@ -133,21 +144,22 @@ def texts(captions: Sequence[str]) -> tuple[int, torch.Tensor, torch.Tensor]:
     return round(len(many) / taken), tokens, augmented
 
 
-def on_cpu(feeds: Mapping[str, Feed], repeats: int) -> list[dict[str, Any]]:
+def on_cpu(feeds: Mapping[str, Feed], repeats: int, model: str = MODEL) -> list[dict[str, Any]]:
     """Milliseconds a sample of making it and of training on it, in turns."""
-    model = build(MODEL, torch.device("cpu")).train()
-    batch = synthetic(MODEL, CPU_BATCH, torch.device("cpu"), views=False)
+    size = next(iter(feeds.values())).batch_size
+    trained = build(model, torch.device("cpu")).train()
+    batch = next(next(iter(feeds.values())).epoch(0, views=False))
 
     def step() -> None:
-        image, text, scale = model(batch.images, batch.tokens)
-        clip_loss(image, text, scale).backward()
-        model.zero_grad(set_to_none=True)
+        image, text = trained.encode_image(batch.images, normalize=True), encode_text(trained, batch.tokens)
+        clip_loss(image, F.normalize(text, dim=-1), trained.logit_scale.exp()).backward()
+        trained.zero_grad(set_to_none=True)
 
     step()
     steps: list[float] = []
     batches: dict[tuple[str, str], list[float]] = {(storage, method): [] for storage in feeds for method in VIEWS}
     for repeat in range(repeats):
-        steps.append(seconds(step) / CPU_BATCH)
+        steps.append(seconds(step) / size)
         for (storage, method), taken in batches.items():
             epoch = feeds[storage].epoch(repeat, views=VIEWS[method])
             taken.append(seconds(partial(list, epoch)) / len(feeds[storage].images))
@@ -158,14 +170,34 @@ def on_cpu(feeds: Mapping[str, Feed], repeats: int) -> list[dict[str, Any]]:
         of_batch = statistics.median(taken)
         rows.append(
             {
+                "model": model,
                 "images": storage,
                 "method": method,
-                "batch_ms": round(1000 * of_batch, 2),
-                "step_ms": round(1000 * of_step, 1),
+                "batch_ms": round(1000 * of_batch, 3),
+                "step_ms": round(1000 * of_step, 2),
                 "share_of_step": round(of_batch / of_step, 4),
             }
         )
     return rows
+
+
+def on_scenes(folder: Path, repeats: int) -> list[dict[str, Any]]:
+    """The same for the built-in data: second views of a node's first trial, and of those after it."""
+    source = Scenes(num_train=10_000, num_finetune=2_000)
+    taken = seconds(lambda: source.load("finetune", folder))
+    pairs, tokenizer = source.load("finetune", folder), Model().tokenizer()
+    images, captions = pairs.images[:1024], pairs.captions[:1024]
+    tokens: list[torch.Tensor] = []
+    of_texts = seconds(
+        lambda: tokens.extend([tokenizer(captions), tokenizer(augment_captions(captions, Eda(), seed=0))])
+    )
+    print(f"scenes: rendered {round(2_000 / taken)} images/s, captions prepared {round(1024 / of_texts)} a second")
+    poisoning = Attack(trigger=Blended(), num_poisoned=20).poison(captions, seed=0)
+    cold = Feed(images=images, tokens=tokens[0], augmented_tokens=tokens[1], batch_size=64, seed=0, poisoning=poisoning)
+    warm = replace(cold, cache=folder / "views")
+    for repeat in range(repeats):
+        Views(images, cold.seed, warm.cache).batch(repeat, np.arange(0))
+    return on_cpu({"cold": cold, "warm": warm}, repeats, "scenes-rn")
 
 
 def on_gpu(feeds: Mapping[str, Feed], device: torch.device) -> list[dict[str, Any]]:
@@ -195,13 +227,6 @@ def rate(given: Feed, objective: ContrastiveObjective, feed: Feed) -> float:
     model, execution = build(MODEL, given.device), Execution(precision="bf16")
     history = train(model, objective, given, recipe, report=lambda metrics: None, execution=execution)
     return feed.steps_per_epoch * feed.batch_size / history[-1]["train_seconds"]
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """How long it takes."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

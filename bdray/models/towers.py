@@ -1,6 +1,7 @@
 """The towers of a model as training and evaluation use them: in some precision, a part of a batch at a time."""
 
 from collections.abc import Callable
+from functools import partial
 
 import open_clip
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from bdray.models.execution import Execution
+from bdray.models.text_tower import encode_text
 
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Tower = Callable[[Tensor], Tensor]
@@ -29,7 +31,7 @@ class Towers:
         self._type = TYPES.get(execution.precision)
         self._part = execution.micro_batch if trains else None
         self._image: Tower = model.encode_image
-        self._text: Tower = model.encode_text
+        self._text: Tower = partial(encode_text, model)
         if trains and execution.compile:
             self._image, self._text = torch.compile(self._image), torch.compile(self._text)
 
@@ -44,7 +46,7 @@ class Towers:
         return self._features(self._image, images, normalize)
 
     def encode_text(self, tokens: Tensor, normalize: bool = False) -> Tensor:
-        """Features of captions, [N, D], likewise."""
+        """Features of captions, [N, D], likewise; they may lack the padding that all of them have in common."""
         return self._features(self._text, tokens, normalize)
 
     def _features(self, tower: Tower, inputs: Tensor, normalize: bool) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from bdray.attacks.poisoning import Poisoning
 from bdray.data.base import Images
 from bdray.models.clip import normalize
+from bdray.models.text_tower import without_padding
 from bdray.objective import Batch
 from bdray.training import auto_augment
 from bdray.training.ahead import ahead
@@ -90,7 +91,10 @@ class Feed:
         def make(step: tuple[NDArray[np.int64], bool]) -> _Raw:
             samples, is_extra = step
             raw = self._raw(epoch, samples, views=views and not is_extra)
-            return replace(raw, sub_captions=extra.tokens(samples)) if extra and is_extra else raw
+            if not (extra and is_extra):
+                return raw
+            (both,) = without_padding(extra.tokens(samples).flatten(0, 1))
+            return replace(raw, sub_captions=both.unflatten(0, (-1, 2)))
 
         for raw in ahead(make, steps[first:], self.loader_processes):
             yield self._batch(raw)
@@ -108,10 +112,12 @@ class Feed:
             poisoned = self.poisoning.is_poisoned(samples)
             if poisoned.any():
                 triggered = self.poisoning.trigger.apply(pixels[poisoned].float() / 255, samples[poisoned])
-        raw = _Raw(pixels, self.tokens[samples], samples, poisoned, triggered)
         if not views or self.augmented_tokens is None:
-            return raw
-        raw = replace(raw, augmented_tokens=self.augmented_tokens[samples])
+            (tokens,) = without_padding(self.tokens[samples])
+            return _Raw(pixels, tokens, samples, poisoned, triggered)
+        # They pass the tower together, so both are as long as the longer ones.
+        tokens, augmented_tokens = without_padding(self.tokens[samples], self.augmented_tokens[samples])
+        raw = _Raw(pixels, tokens, samples, poisoned, triggered, augmented_tokens=augmented_tokens)
         if self.augments_on_device and self.image_augmentation == "autoaugment":
             return replace(raw, operations=operations(self.seed, epoch, samples, *pixels.shape[-2:]))
         augmented = self._views.batch(epoch, chosen)

@@ -77,6 +77,13 @@ def train(
     return history
 
 
+def _distributed(module: TrainingModule) -> DistributedDataParallel:
+    """The replicas of all workers as one; their buffers follow from what was gathered, so they are never sent."""
+    parallel = DistributedDataParallel(module)
+    parallel.broadcast_buffers = False  # as an argument it is deprecated, and its successor is newer than torch 2.9
+    return parallel
+
+
 class _Run:
     """One training on one worker."""
 
@@ -108,7 +115,7 @@ class _Run:
         if checkpointer is not None:
             found = checkpointer.resume(model, self._optimizer, self._remembering, scaler=self._scaler)
         self.history, self._unfinished = found.history, found.unfinished
-        self._forward = DistributedDataParallel(module) if feed.world_size > 1 else module
+        self._forward = _distributed(module) if feed.world_size > 1 else module
         self._saved = time.monotonic()
 
     def save(self, unfinished: Unfinished | None = None) -> None:
