@@ -25,10 +25,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import record
 import torch
 import torch.distributed
 from bare_loop import build
-from measuring import save, show
+from measuring import show
 from torch import Tensor
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.multiprocessing.spawn import spawn
@@ -60,7 +61,7 @@ def main() -> None:
     for row in rows:
         show(row)
     if not options.tiny:
-        save("distribution", {"workers": WORKERS, "threads": 1, "torch": torch.__version__, "rows": rows})
+        record.write("distribution", {"workers": WORKERS, "threads": 1, "torch": torch.__version__, "rows": rows})
 
 
 def work(rank: int, folder: Path, rounds: int, is_tiny: bool) -> None:

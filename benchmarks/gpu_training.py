@@ -19,9 +19,10 @@ from multiprocessing.synchronize import Barrier
 from typing import Any, cast
 
 import open_clip
+import record
 import torch
 from bare_loop import BareLoop, Resident, build
-from measuring import save, show
+from measuring import show
 from torch.utils.flop_counter import FlopCounterMode
 
 from bdray.models.execution import Execution
@@ -87,7 +88,7 @@ def main() -> None:
             "rows": rows,
             "shared": shared,
         }
-        save("gpu_training", found)
+        record.write("gpu_training", found)
 
 
 def measured(

@@ -1,15 +1,9 @@
-"""What the benchmarks share: sides that take turns in one process, and results as a table and as a file."""
+"""What the benchmarks share: sides that take turns in one process, and rows of a table."""
 
-import json
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -27,10 +21,3 @@ def ratio(times: Sequence[float], others: Sequence[float]) -> float:
 def show(row: Mapping[str, Any]) -> None:
     """Print a line of the table."""
     print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-
-
-def save(name: str, found: Mapping[str, Any]) -> None:
-    """Write ``results/NAME.json``, with the date and the number of CPUs that this process may use."""
-    about = {"date": datetime.now(UTC).date().isoformat(), "cpus": len(os.sched_getaffinity(0))}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps({**about, **found}, indent=1) + "\n", encoding="utf-8")

@@ -36,7 +36,7 @@ def check(loaded: "LoadedStudy") -> None:
     if launch.nested and launch.gpus_per_worker % 1:
         raise ConfigError("training.gpus_per_worker: a fraction of a GPU needs training.num_workers=1.")
     if "seed" in loaded.told:
-        raise ConfigError("override 'seed': has no effect, for every point runs with each of the seeds. Use seeds.")
+        raise ConfigError("override 'seed': has no effect, for every point runs with each of the seeds. Use seeds=[…].")
     if "seed" in study.axes:
         raise ConfigError("axes.seed: would be overwritten, for every point runs with each of the seeds. Use seeds.")
     for path in study.axes:

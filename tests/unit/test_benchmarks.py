@@ -37,10 +37,9 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_training_on_a_gpu_runs_in_miniature_on_a_cpu(precision: str) -> None:
+def test_training_on_a_gpu_runs_in_miniature_on_a_cpu() -> None:
     command = [sys.executable, str(BENCHMARKS / "gpu_training.py"), "--device", "cpu", "--tiny"]
-    done = subprocess.run([*command, "--precision", precision], capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     # One line for each of the two objectives, with both rates, and one for two trials at once.
     measured = ["objective FT", "objective CleanCLIP", "objective CleanCLIP"]
     assert [line.split("  ")[2] for line in done.stdout.splitlines()] == measured
@@ -182,7 +181,7 @@ def test_the_readme_shows_what_was_missed(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_make_bench_runs_every_benchmark() -> None:
     listed = subprocess.run(["make", "-n", "bench"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    helpers = {"plain.py", "processes.py", "record.py"}
+    helpers = {"bare_loop.py", "measuring.py", "plain.py", "processes.py", "record.py"}
     names = {path.name for path in BENCHMARKS.glob("*.py")}
     # What the others share is no benchmark; and a new one is run without being listed.
     assert {name for name in names if f"benchmarks/{name}" in listed} == names - helpers

@@ -51,7 +51,7 @@ def test_fields_of_the_experiment_can_be_changed(workplace: Path, capsys: Captur
     [
         (["tinny", "out"], r"command line: base 'tinny': there is no such base\. Did you mean 'tiny'\?"),
         (["tiny", "out", "seeds=[1]"], r"override 'seeds': an experiment has no such field\. Did you mean 'seed'\?"),
-        (["tiny", "out", "attack.num_poisond=1"], r"base tiny: attack\.num_poisond: unknown field"),
+        (["tiny", "out", "attack.num_poisond=1"], r"command line: attack\.num_poisond: unknown field"),
         (["tiny", "out", "attack"], "override 'attack': must look like FIELD=VALUE"),
         (["tiny", "out", "victim.num_samples=65"], r"victim\.num_samples: 65 samples were asked for"),
         (["tiny", "studies"], "studies: holds 'base', and no export of this set"),

@@ -25,9 +25,9 @@ Make = Callable[..., Experiment]
 GOLDEN = {
     "pretrain": "155a18999cd8920b",
     "victim": "9c89f59273f8c27c",
-    "defend": "63618dd9b4539da3",
+    "defend": "fbc92c7caa014f5a",
     "evaluate victim": "d18f01e0e578b903",
-    "evaluate defend": "6d546930c4da3019",
+    "evaluate defend": "4dd16995c6139f65",
 }
 ALL = set(GOLDEN)
 NONE: set[str] = set()
