@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -42,18 +42,6 @@ class Position:
     unfinished: Unfinished | None = None
 
 
-class Copies(Protocol):
-    """Where states are kept besides, for another machine to go on with."""
-
-    def put(self, path: Path) -> None:
-        """Keep a copy of a local file, in the place of an older one."""
-        ...
-
-    def get(self, path: Path) -> None:
-        """Let the local file be the latest copy, whoever made it; if there is none, let there be no file."""
-        ...
-
-
 @dataclass(frozen=True)
 class Checkpointer:
     """Keeps the latest state of one training in a folder.
@@ -64,8 +52,6 @@ class Checkpointer:
     """
 
     folder: Path
-    copies: Copies | None = None
-    """Of a folder that only this machine sees."""
 
     @property
     def path(self) -> Path:
@@ -107,8 +93,6 @@ class Checkpointer:
             self._write(tensors, metadata)
         except (FileNotFoundError, SafetensorError):  # another process finished the stage and cleared the folder
             self._write(tensors, metadata)
-        if self.copies is not None:
-            self.copies.put(self.path)
 
     def _write(self, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -129,8 +113,6 @@ class Checkpointer:
         scaler: "torch.amp.GradScaler | None" = None,
     ) -> Position:
         """Restore the latest state in place and say how far it is; the very beginning if there is none."""
-        if self.copies is not None:
-            self.copies.get(self.path)
         try:
             tensors, metadata = _read(self.path)
             position = _position(tensors, metadata)

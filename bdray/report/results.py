@@ -107,10 +107,6 @@ class Results:
 
     def points(self) -> list[Point]:
         """Planned points in the plan's order, then those that a search added."""
-        return list(self._points)  # asked for by every part of a report
-
-    @cached_property
-    def _points(self) -> list[Point]:
         planned: list[Point] = list(itertools.product(*(axis.levels for axis in self.study.axes)))
         if self.study.search or not all(axis.values for axis in self.study.axes):
             planned = []
@@ -127,24 +123,10 @@ class Results:
 
     def at(self, frame: "pd.DataFrame", point: Point) -> "pd.DataFrame":
         """The rows of a frame (victims, trials or history) at one point."""
-        for known, places in self._places:  # asked for many times with each of thousands of points
-            if frame is known:
-                return frame.iloc[places.get(point, [])]
         for axis, level in zip(self.study.axes, point, strict=True):
             column = frame[axis.field]
             frame = frame[column.isna() if level is None else column == level]
         return frame
-
-    @cached_property
-    def _places(self) -> "list[tuple[pd.DataFrame, dict[Point, list[int]]]]":
-        """Where in the trials, and in the victims, those of each point are."""
-        found = []
-        for frame in (self.trials, self.victims):
-            places: dict[Point, list[int]] = {}
-            for place, point in enumerate(self.points_of(frame)):
-                places.setdefault(point, []).append(place)
-            found.append((frame, places))
-        return found
 
     def show(self, point: Point) -> str:
         """``λ₂ = 0 (FT)``; names stand for themselves, and several axes are separated by commas: ``BadNet, λ₂ = 1``."""
@@ -181,13 +163,11 @@ class Results:
 
     def _distinct(self, frame: "pd.DataFrame") -> list[Point]:
         """The points of a frame in the order of the axes; levels that no plan knows stand behind those that it does."""
-        orders: list[dict[Level | None, int]] = [
-            {level: place for place, level in enumerate(axis.levels)} for axis in self.study.axes
-        ]
+        orders = [axis.levels for axis in self.study.axes]
 
         def place(point: Point) -> list[tuple[int, Level]]:
             return [
-                (order.get(level, len(order) + (level is None)), level or 0)
+                (order.index(level) if level in order else len(order) + (level is None), level or 0)
                 for order, level in zip(orders, point, strict=True)
             ]
 

@@ -2,26 +2,24 @@
 
 import json
 import logging
-import os
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from ray import tune
-from ray.tune import FailureConfig, PlacementGroupFactory, RunConfig, TuneConfig, TuneError
+from ray.tune import FailureConfig, RunConfig, TuneConfig, TuneError
 from ray.tune.search import Searcher
 
 from bdray.exceptions import BdrayError
 from bdray.study.board import Board
-from bdray.study.cluster import Slots
+from bdray.study.cluster import WAITING_CPU
 from bdray.study.gate import Gate
 from bdray.study.observer import Observer
 from bdray.study.plan import Job
-from bdray.study.runtime import WAITING_CPU, Launch, Runtime
+from bdray.study.runtime import Runtime
 from bdray.study.search.meter import Meter
-from bdray.study.worker import launch_of, payload, run_trial
+from bdray.study.worker import payload, run_trial
 
 
 class JobQueue(Searcher):
@@ -30,54 +28,34 @@ class JobQueue(Searcher):
     Tune's own snapshots are off: the store remembers results, so there is nothing here to save or restore.
     """
 
-    def __init__(
-        self, board: Board, first: Job, observer: Observer, runtime: Runtime, slots: Slots, meter: Meter
-    ) -> None:
+    def __init__(self, board: Board, first: Job, observer: Observer, runtime: Runtime, meter: Meter) -> None:
         super().__init__(metric="training_iteration", mode="max")  # always there; not used
         self._board, self._first, self._observer, self._runtime = board, first, observer, runtime
-        self._slots, self._meter = slots, meter
+        self._meter = meter
         self._gate = Gate() if board.loaded.study.search.watched else None
         self._jobs: dict[str, Job] = {}
-        self._started: set[str] = set()
-        """Trials that have had a process; the others wait for the cluster."""
-        self._at: dict[str, str] = {}
-        """Address of the node of each trial."""
-        self._held: dict[str, set[str]] = defaultdict(set)
-        """Keys of the results that each node has made or read."""
-        self._free = ""
-        """The node whose slot became free last: the next job's, for its process is used again."""
+        self._reasons: dict[str, str] = {}
         self._lost: dict[str, str] = {}
         """What a trial said when its process was lost; Tune starts it again."""
         self.error: BdrayError | OSError | None = None
         """What ended the study; Tune would hide it in a traceback, or go on."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        """The next job; None while all wait for running ones, or no slot is free; FINISHED at the end."""
-        slots = self._slots.count()
-        if len(self._jobs) >= slots:
-            return None
-        self._board.max_open = self._board.max_open and slots
+        """The next job; None while all wait for running ones; FINISHED at the end."""
         with self._remembered():
-            job, self._first = self._first or self._board.next(self._held[self._free]), None  # type: ignore[assignment]
+            job, self._first = self._first or self._board.next(), None  # type: ignore[assignment]
         if job is None:
             return Searcher.FINISHED if self._board.is_finished else None
         self._jobs[trial_id] = job
+        self._meter.start(job.key)
         if self._gate is not None:
             self._gate.open(job.key)
-        workers = job.num_workers(self._runtime.training, self._board.store)
-        return {"job": json.dumps(payload(job, self._runtime, workers, self._gate.name if self._gate else None))}
-
-    def start(self, trial_id: str) -> None:
-        """A trial has a process, its first or another one."""
-        if trial_id not in self._started:
-            self._started.add(trial_id)
-            self._meter.start(self._jobs[trial_id].key)
-            self._observer.start(self._jobs[trial_id])
+        self._observer.start(job)
+        return {"job": json.dumps(payload(job, self._runtime, self._gate.name if self._gate else None))}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Pass on an epoch, which may tell jobs to stop, and note why a process was lost."""
+        """Pass on an epoch, which may tell jobs to stop, and note why a job failed."""
         job = self._jobs[trial_id]
-        self._at[trial_id] = str(result.get("node_ip", ""))
         if result.get("event") == "epoch":
             metrics = json.loads(result["metrics"])
             self._observer.epoch(job, metrics)
@@ -85,28 +63,24 @@ class JobQueue(Searcher):
                 with self._remembered():
                     stopped = self._board.judge(job.key, metrics)
                 self._gate.answer(job.key, int(metrics["epoch"]), stopped)
+        elif result.get("event") == "failed":
+            self._note_failure(trial_id, result)
         elif result.get("event") == "lost":
             self._observer.trace(job, result["traceback"])
             self._lost[trial_id] = result["reason"]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Move the job to where it belongs: the last thing that its trial said tells how it ended."""
-        job, lost = self._jobs.pop(trial_id), self._lost.pop(trial_id, None)
-        reason = None
+        """Move the job to where it belongs."""
         if result is not None and result.get("event") == "failed":
-            reason = result["reason"]
-            if "traceback" in result:
-                self._observer.trace(job, result["traceback"])
-        self._free = self._at.pop(trial_id, "")
-        self._held[self._free] |= {job.key, *job.needs}
+            self._note_failure(trial_id, result)
+        job = self._jobs.pop(trial_id)
+        reason, lost = self._reasons.pop(trial_id, None), self._lost.pop(trial_id, None)
         if error:
             tries = self._runtime.training.max_retries + 1
             reason = f"its process died {tries} times. Is there enough memory? Ray's logs tell more."
             if lost is not None:
                 reason = f"it was tried {tries} times, each in a new process: {lost}"
-        if trial_id in self._started:
-            self._started.remove(trial_id)
-            self._meter.stop(job.key)
+        self._meter.stop(job.key)
         with self._remembered():
             if reason is None:
                 self._board.finish(job.key)
@@ -124,6 +98,11 @@ class JobQueue(Searcher):
             self.error = error
             raise
 
+    def _note_failure(self, trial_id: str, result: dict[str, Any]) -> None:
+        if trial_id not in self._reasons and "traceback" in result:
+            self._observer.trace(self._jobs[trial_id], result["traceback"])
+        self._reasons[trial_id] = result["reason"]
+
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its settings for a restore that we do not use."""
         return {}
@@ -139,14 +118,10 @@ class JobQueue(Searcher):
 
 
 class Pulse(tune.Callback):
-    """Tells which trials have begun, and lets the observer catch up each time that Tune has looked around."""
+    """Lets the observer catch up with what it put off, each time that Tune has looked around."""
 
-    def __init__(self, queue: JobQueue, observer: Observer) -> None:
-        self._queue, self._observer = queue, observer
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """See :meth:`JobQueue.start`."""
-        self._queue.start(trial.trial_id)
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """See :meth:`Observer.catch_up`."""
@@ -157,31 +132,24 @@ class Pulse(tune.Callback):
         return {}
 
 
-def needs(settings: dict[str, Any]) -> PlacementGroupFactory:
-    """What a trial reserves: a worker's resources, or next to nothing where Ray Train reserves those of its workers."""
-    launch = launch_of(json.loads(settings["job"]))
-    if launch.nested:
-        return PlacementGroupFactory([{"CPU": WAITING_CPU}])
-    return PlacementGroupFactory([{"CPU": launch.cpus_per_worker, "GPU": launch.gpus_per_worker}])
-
-
-def run(board: Board, first: Job, observer: Observer, runtime: Runtime, slots: Slots, meter: Meter) -> None:
-    """Run all jobs of the board in warm processes, as many at a time as there are slots.
+def run(board: Board, first: Job, observer: Observer, runtime: Runtime, slots: int, meter: Meter) -> None:
+    """Run all jobs of the board, ``slots`` at a time, in warm processes.
 
     Raises:
         BdrayError: If the store or the search's history cannot be used any more.
     """
-    launch: Launch = runtime.training
-    # Trials that wait for resources, which an autoscaler sees. Where the slots are what fits, there is hardly one.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(runtime.slots or 1)
+    launch = runtime.training
+    # A nested trial's own process only waits; Ray Train reserves what its workers need.
+    needs = {"CPU": WAITING_CPU} if launch.nested else {"CPU": launch.cpus_per_worker, "GPU": launch.gpus_per_worker}
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    queue = JobQueue(board, first, observer, runtime, slots, meter)
+    queue = JobQueue(board, first, observer, runtime, meter)
     with tempfile.TemporaryDirectory(prefix="bdray-tune-") as folder:
         tuner = tune.Tuner(
             tune.with_resources(run_trial, needs),
             tune_config=TuneConfig(
                 search_alg=queue,
                 num_samples=-1,
+                max_concurrent_trials=slots,
                 reuse_actors=not launch.nested,
                 trial_name_creator=lambda trial: trial.trial_id,
                 trial_dirname_creator=lambda trial: trial.trial_id,
@@ -190,7 +158,7 @@ def run(board: Board, first: Job, observer: Observer, runtime: Runtime, slots: S
                 name="study",
                 storage_path=folder,
                 verbose=0,
-                callbacks=[Pulse(queue, observer)],
+                callbacks=[Pulse(observer)],
                 failure_config=FailureConfig(max_failures=launch.max_retries),
             ),
         )

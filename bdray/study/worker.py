@@ -2,12 +2,10 @@
 
 import gc
 import json
-import sys
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +23,12 @@ from bdray.study.plan import Job
 from bdray.study.runtime import Launch, Runtime
 
 
-def payload(job: Job, runtime: Runtime, num_workers: int, gate: str | None = None) -> dict[str, Any]:
+def payload(job: Job, runtime: Runtime, gate: str | None = None) -> dict[str, Any]:
     """What a worker is told: plain JSON, so that nothing has to be unpickled that is not ours.
 
     Args:
         job: What to compute.
         runtime: Where and how.
-        num_workers: That compute it together.
         gate: Name of the gate to ask after every epoch; None: nobody is asked.
     """
     return {
@@ -42,14 +39,9 @@ def payload(job: Job, runtime: Runtime, num_workers: int, gate: str | None = Non
         "experiment": config.dump(job.stage.experiment),
         "store": runtime.store_uri,
         "cache": str(runtime.cache),
-        "training": {**config.dump(runtime.training), "num_workers": num_workers},
+        "training": config.dump(runtime.training),
         "gate": gate,
     }
-
-
-def launch_of(told: Mapping[str, Any]) -> Launch:
-    """How the job of a payload is launched."""
-    return config.build(Launch, told["training"], "trial")
 
 
 def run_trial(settings: dict[str, Any]) -> None:
@@ -59,32 +51,24 @@ def run_trial(settings: dict[str, Any]) -> None:
     Tune starts the trial again.
     """
     told = json.loads(settings["job"])
-    try:
-        ending = _run(told)
-    finally:
-        _tidy_up()
-    # Told so, Tune need not ask this process once more whether there is anything else.
-    tune.report({**ending, "done": True})
-
-
-def _run(told: dict[str, Any]) -> dict[str, Any]:
-    """Run the job, and say how it ended."""
-    launch = launch_of(told)
+    launch = config.build(Launch, told["training"], "trial")
     try:
         with suppress(Stopped):  # the driver knows, for it told us
             if launch.nested:
                 _run_nested(told, launch)
             else:
                 run_job(told, tune.report)
+        tune.report({"event": "finished"})
     except BdrayError as error:
-        return {"event": "failed", "reason": str(error)}
+        tune.report({"event": "failed", "reason": str(error)})
     except Exception as error:  # a bug, or a lack of memory: the study goes on without this trial
         said = {"reason": faults.reason(error), "traceback": traceback.format_exc()}
         if faults.needs_new_process(error):
             tune.report({"event": "lost", **said})
             raise  # Tune ends this process and starts the trial again in another
-        return {"event": "failed", **said}
-    return {"event": "finished"}
+        tune.report({"event": "failed", **said})
+    finally:
+        _tidy_up()
 
 
 def _tidy_up() -> None:
@@ -92,19 +76,9 @@ def _tidy_up() -> None:
     import torch
 
     gc.collect()
-    _pass_over_libraries(len(sys.modules))
     if torch.cuda.is_initialized():
         with suppress(RuntimeError):  # of a GPU that serves this process no more
             torch.cuda.empty_cache()
-
-
-@cache
-def _pass_over_libraries(num_modules: int) -> None:
-    """Let later collections not look at what is here now: half a million objects of libraries, in 0.2 s every time.
-
-    Done again only where modules were added, for cycles among objects that are passed over are never freed.
-    """
-    gc.freeze()
 
 
 def run_job(
@@ -117,10 +91,8 @@ def run_job(
     """
     import torch
 
-    launch = launch_of(told)
+    launch = config.build(Launch, told["training"], "trial")
     torch.set_num_threads(launch.threads)
-    if 0 < launch.gpus_per_worker < 1 and torch.cuda.is_available():  # Ray shares out GPUs, not their memory
-        torch.cuda.set_per_process_memory_fraction(launch.gpus_per_worker)
     job = rebuild(told)
     cache = Path(told["cache"])
 
@@ -181,9 +153,7 @@ def _run_nested(told: dict[str, Any], launch: Launch) -> None:
         num_workers=launch.num_workers,
         cpus_per_worker=launch.cpus_per_worker,
         gpus_per_worker=launch.gpus_per_worker,
-        across_nodes=launch.across_nodes,
         max_retries=launch.max_retries,
-        may_pass=faults.may_pass_in_a_group,
         callbacks=[TuneReportCallback()],
     )
 

@@ -54,36 +54,6 @@ def test_without_a_state_there_is_no_history(tmp_path: Path) -> None:
     assert Checkpointer(tmp_path / "none").load(*state(0.0)) == []
 
 
-class Shelf:
-    """A folder that all machines see."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        folder.mkdir()
-
-    def put(self, path: Path) -> None:
-        shutil.copy(path, self._folder)
-
-    def get(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
-        if (kept := self._folder / path.name).exists():
-            path.parent.mkdir(exist_ok=True)
-            shutil.copy(kept, path)
-
-
-def test_another_machine_goes_on_from_the_copy(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "shelf")
-    here, there = (Checkpointer(tmp_path / name, shelf) for name in ("here", "there"))
-    assert there.load(*state(0.0)) == []
-    here.save(*state(3.0), [{"epoch": 1.0}])
-    model, optimizer = state(0.0)
-    assert there.load(model, optimizer) == [{"epoch": 1.0}]
-    there.save(model, optimizer, [{"epoch": 1.0}, {"epoch": 2.0}])
-    # Back on the first machine, whose own file is older.
-    assert len(here.load(*state(0.0))) == 2
-    assert model.weight.flatten().tolist() == [3.0] * 4
-
-
 def test_the_folder_may_vanish_while_a_state_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpointer, replace = Checkpointer(tmp_path / "folder"), os.replace
     cleared: list[Path] = []
