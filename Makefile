@@ -50,7 +50,7 @@ ui: $(READY) ## look at all runs in a browser, through an MLflow that listens on
 	@MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/python -m mlflow ui \
 		--backend-store-uri "sqlite:///$(CURDIR)/.bdray/mlflow.db" --host 127.0.0.1 --port $(PORT) --workers 1
 
-bench: $(READY) ## run the benchmarks in their short forms, under 15 minutes; each prints a table
+bench: $(READY) ## run the benchmarks in their short forms; each prints a table
 	@set -e; $(foreach script,$(BENCHMARKS),\
 		echo "== $(script) ($$(date +%T))"; $(BIN)/python $(script) $(SHORT_$(basename $(notdir $(script))));)
 
