@@ -34,7 +34,6 @@ class JobQueue(Searcher):
         self._meter = meter
         self._gate = Gate() if board.loaded.study.search.watched else None
         self._jobs: dict[str, Job] = {}
-        self._reasons: dict[str, str] = {}
         self._lost: dict[str, str] = {}
         """What a trial said when its process was lost; Tune starts it again."""
         self.error: BdrayError | OSError | None = None
@@ -54,7 +53,7 @@ class JobQueue(Searcher):
         return {"job": json.dumps(payload(job, self._runtime, self._gate.name if self._gate else None))}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Pass on an epoch, which may tell jobs to stop, and note why a job failed."""
+        """Pass on an epoch, which may tell jobs to stop, and note why a process was lost."""
         job = self._jobs[trial_id]
         if result.get("event") == "epoch":
             metrics = json.loads(result["metrics"])
@@ -63,18 +62,18 @@ class JobQueue(Searcher):
                 with self._remembered():
                     stopped = self._board.judge(job.key, metrics)
                 self._gate.answer(job.key, int(metrics["epoch"]), stopped)
-        elif result.get("event") == "failed":
-            self._note_failure(trial_id, result)
         elif result.get("event") == "lost":
             self._observer.trace(job, result["traceback"])
             self._lost[trial_id] = result["reason"]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Move the job to where it belongs."""
+        """Move the job to where it belongs: the last thing that its trial said tells how it ended."""
+        job, lost = self._jobs.pop(trial_id), self._lost.pop(trial_id, None)
+        reason = None
         if result is not None and result.get("event") == "failed":
-            self._note_failure(trial_id, result)
-        job = self._jobs.pop(trial_id)
-        reason, lost = self._reasons.pop(trial_id, None), self._lost.pop(trial_id, None)
+            reason = result["reason"]
+            if "traceback" in result:
+                self._observer.trace(job, result["traceback"])
         if error:
             tries = self._runtime.training.max_retries + 1
             reason = f"its process died {tries} times. Is there enough memory? Ray's logs tell more."
@@ -97,11 +96,6 @@ class JobQueue(Searcher):
         except (BdrayError, OSError) as error:
             self.error = error
             raise
-
-    def _note_failure(self, trial_id: str, result: dict[str, Any]) -> None:
-        if trial_id not in self._reasons and "traceback" in result:
-            self._observer.trace(self._jobs[trial_id], result["traceback"])
-        self._reasons[trial_id] = result["reason"]
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its settings for a restore that we do not use."""
