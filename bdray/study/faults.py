@@ -2,11 +2,15 @@
 
 import re
 
-from bdray.exceptions import DISK_FULL
+from bdray.exceptions import DISK_FULL, LostResultError
 from bdray.tracking.content import one_line
 
-PROCESS_LOST = re.compile(r"CUDA error|CUDNN_STATUS_|CUBLAS_STATUS_|NCCL error|DataLoader worker \(pid")
-"""PyTorch's words for a GPU that serves this process no more, and for a helper process that was killed."""
+PROCESS_LOST = re.compile(
+    r"CUDA error|CUDNN_STATUS_|CUBLAS_STATUS_|NCCL error|gloo/transport|Connection (closed|reset) by peer"
+    r"|DataLoader worker \(pid"
+)
+"""PyTorch's words for a GPU that serves this process no more, for another worker of the group that does not answer, and
+for a helper process that was killed."""
 NO_MEMORY = re.compile(r"out of memory|can't allocate memory|Cannot allocate memory", re.IGNORECASE)
 NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded")
 
@@ -18,6 +22,14 @@ def needs_new_process(error: Exception) -> bool:
     too. A lack of memory that PyTorch itself reports leaves the process sound, and would come again.
     """
     return isinstance(error, RuntimeError) and PROCESS_LOST.search(str(error)) is not None
+
+
+def may_pass_in_a_group(error: Exception) -> bool:
+    """Whether workers that share a training may succeed when they are started again.
+
+    Also after a result in the store turned out to be damaged: a group does not repair it, but then all find it missing.
+    """
+    return isinstance(error, LostResultError) or needs_new_process(error)
 
 
 def reason(error: Exception) -> str:

@@ -21,37 +21,56 @@ def launch(
     num_workers: int,
     cpus_per_worker: float = 1,
     gpus_per_worker: float = 0,
-    max_retries: int = 2,
+    max_retries: int,
+    may_pass: Callable[[Exception], bool],
     callbacks: Sequence[UserCallback] = (),
 ) -> None:
     """Run ``work(told)`` on a group of workers in one process group (gloo on CPUs, NCCL on GPUs) and wait for it.
 
-    When a worker dies, Ray Train starts the group again; the training loop then continues from its own checkpoint.
-    That is also why the run's name is new every time: Ray Train's memory of earlier runs is not used.
+    When a worker dies, or fails in a way that may pass, the group is started again; the training loop then continues
+    from its own checkpoint. That is also why the run's name is new every time: Ray Train's memory of earlier runs is
+    not used, nor are its own retries, which it makes whatever the error is.
 
     Raises:
         TrainingError: If the workers failed more often than ``max_retries``.
+        Exception: What a worker raised, if that would come again.
     """
-    trainer = TorchTrainer(
-        work,
-        train_loop_config=told,
-        torch_config=TorchConfig(backend="nccl" if gpus_per_worker else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=num_workers,
-            use_gpu=gpus_per_worker > 0,
-            resources_per_worker={"CPU": cpus_per_worker} | ({"GPU": gpus_per_worker} if gpus_per_worker else {}),
-        ),
-        run_config=RunConfig(
-            name=f"{name}-{uuid.uuid4().hex[:8]}",
-            storage_path=str(folder),
-            failure_config=FailureConfig(max_failures=max_retries, controller_failure_limit=3),  # type: ignore[call-arg]
-            callbacks=list(callbacks),  # type: ignore[arg-type]
-        ),
+    scaling = ScalingConfig(
+        num_workers=num_workers,
+        use_gpu=gpus_per_worker > 0,
+        resources_per_worker={"CPU": cpus_per_worker} | ({"GPU": gpus_per_worker} if gpus_per_worker else {}),
     )
-    try:
-        trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        raise TrainingError(f"the Ray Train workers failed: {_last_line(error)}") from error
+    for tries_left in range(max_retries, -1, -1):
+        trainer = TorchTrainer(
+            work,
+            train_loop_config=told,
+            torch_config=TorchConfig(backend="nccl" if gpus_per_worker else "gloo"),
+            scaling_config=scaling,
+            run_config=RunConfig(
+                name=f"{name}-{uuid.uuid4().hex[:8]}",
+                storage_path=str(folder),
+                failure_config=FailureConfig(max_failures=0, controller_failure_limit=3),  # type: ignore[call-arg]
+                callbacks=list(callbacks),  # type: ignore[arg-type]
+            ),
+        )
+        try:
+            trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            lasting = lasting_error(error, may_pass)
+            if lasting is not None:
+                raise lasting from error
+            if not tries_left or not isinstance(error, ray.train.WorkerGroupError):
+                raise TrainingError(f"the Ray Train workers failed: {_last_line(error)}") from error
+        else:
+            return
+
+
+def lasting_error(error: Exception, may_pass: Callable[[Exception], bool]) -> Exception | None:
+    """What a worker raised that would come again; None if all of it may pass, or the workers just died."""
+    failures = error.worker_failures.values() if isinstance(error, ray.train.WorkerGroupError) else ()
+    # Ray Train wraps what a worker raised, and has no public way to it. A worker that died raised nothing.
+    raised = [getattr(failure, "_base_exc", None) for failure in failures]
+    return next((each for each in raised if isinstance(each, Exception) and not may_pass(each)), None)
 
 
 def report(metrics: dict[str, Any]) -> None:

@@ -54,3 +54,17 @@ def test_one_worker_of_ray_train_is_bit_identical(
     # The loop does not know how it was launched.
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     assert expected.keys() == found.keys()
+
+
+def test_workers_that_would_fail_again_are_not_started_again(
+    smoke: "Output", one_trial: list[str], run_study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = smoke.copy(tmp_path / "output", without="defend")
+    words = [*one_trial, "training.num_workers=2", "defense.recipe.learning_rate=1e30"]
+    assert run_study(output, *words) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "FAILED" in line]
+    # The loss's own words, not those of Ray Train.
+    assert "finite" in line
+    assert "Ray Train" not in line
+    # Ray Train has a folder for each start.
+    assert len(list((output.folder / "cache" / "ray-train").glob("defend-*"))) == 1
