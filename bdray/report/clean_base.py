@@ -35,9 +35,9 @@ def clean_rates(results: Results) -> list[CleanRate]:
     labels = _labels(results, rows.index.tolist())
     found: dict[tuple[str, float], CleanRate] = {}
     for index, label in labels.items():
-        row = rows.loc[[index]]
-        rate = float(row[name].iloc[0])
-        found.setdefault((label, rate), CleanRate(label, rate, image_interval(row, name)))
+        rate = float(rows[name].loc[index])
+        if (label, rate) not in found:
+            found[label, rate] = CleanRate(label, rate, image_interval(rows.loc[[index]], name))
     return list(found.values())
 
 

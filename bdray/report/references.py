@@ -55,6 +55,8 @@ def references(results: Results) -> list[Reference]:
 
 def _is_undefended(results: Results, axis: int, level: Level) -> bool:
     """Whether a value of an axis means that nobody defends, while others of its values do."""
+    if results.is_defended.all():
+        return False
     column = results.trials[results.study.axes[axis].field]
     here = results.is_defended[column == level]
     others = results.is_defended[column != level]

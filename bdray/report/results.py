@@ -107,6 +107,10 @@ class Results:
 
     def points(self) -> list[Point]:
         """Planned points in the plan's order, then those that a search added."""
+        return list(self._points)  # asked for by every part of a report
+
+    @cached_property
+    def _points(self) -> list[Point]:
         planned: list[Point] = list(itertools.product(*(axis.levels for axis in self.study.axes)))
         if self.study.search or not all(axis.values for axis in self.study.axes):
             planned = []
@@ -123,10 +127,20 @@ class Results:
 
     def at(self, frame: "pd.DataFrame", point: Point) -> "pd.DataFrame":
         """The rows of a frame (victims, trials or history) at one point."""
+        if frame is self.trials:  # asked for many times with each of thousands of points
+            return frame.iloc[self._places.get(point, [])]
         for axis, level in zip(self.study.axes, point, strict=True):
             column = frame[axis.field]
             frame = frame[column.isna() if level is None else column == level]
         return frame
+
+    @cached_property
+    def _places(self) -> dict[Point, list[int]]:
+        """Where in the trials those of each point are."""
+        found: dict[Point, list[int]] = {}
+        for place, point in enumerate(self.points_of(self.trials)):
+            found.setdefault(point, []).append(place)
+        return found
 
     def show(self, point: Point) -> str:
         """``λ₂ = 0 (FT)``; names stand for themselves, and several axes are separated by commas: ``BadNet, λ₂ = 1``."""
@@ -163,11 +177,13 @@ class Results:
 
     def _distinct(self, frame: "pd.DataFrame") -> list[Point]:
         """The points of a frame in the order of the axes; levels that no plan knows stand behind those that it does."""
-        orders = [axis.levels for axis in self.study.axes]
+        orders: list[dict[Level | None, int]] = [
+            {level: place for place, level in enumerate(axis.levels)} for axis in self.study.axes
+        ]
 
         def place(point: Point) -> list[tuple[int, Level]]:
             return [
-                (order.index(level) if level in order else len(order) + (level is None), level or 0)
+                (order.get(level, len(order) + (level is None)), level or 0)
                 for order, level in zip(orders, point, strict=True)
             ]
 

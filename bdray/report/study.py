@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -66,14 +67,14 @@ class Axis:
         """Whether a search chooses from a range rather than among values."""
         return self.low is not None and self.high is not None
 
-    @property
+    @cached_property
     def is_numeric(self) -> bool:
         """Whether the values have an order and distances."""
         if self.is_range:
             return True
         return bool(self.values) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.values)
 
-    @property
+    @cached_property
     def levels(self) -> tuple[Level, ...]:
         return tuple(self.level(value) for value in self.values)
 

@@ -28,6 +28,8 @@ class Writer:
         self._experiments: dict[str, str] = {}
         self._runs: dict[tuple[str, str | None, str], str] = {}
         self._last_steps: dict[str, int] = {}
+        self._created: dict[str, dict[str, float]] = {}
+        """Last values of the metrics of runs that are open and were created here: what MLflow need not be asked for."""
 
     def write(self, record: Record) -> None:
         """Carry out a record, or raise what MLflow raises."""
@@ -93,19 +95,20 @@ class Writer:
 
     def _finish(self, record: Record) -> None:
         run_id = self._run(record)
-        run = self._client.get_run(run_id)
+        run = None if run_id in self._created else self._client.get_run(run_id)
         step = max(self._last_steps[run_id], 0) if record["step"] is None else record["step"]
-        last = run.data.metrics  # has every metric of which there is any point
+        last = self._created[run_id] if run is None else run.data.metrics  # every metric of which there is any point
         news = {
             name: value
             for name, value in record["metrics"].items()
             if name not in last or (last[name] != value and not self._holds(run_id, name, step, value))
         }
         self._log_batch(run_id, record, news, step)
-        if REASON_TAG in run.data.tags and REASON_TAG not in record["tags"]:
+        if run is not None and REASON_TAG in run.data.tags and REASON_TAG not in record["tags"]:
             self._client.delete_tag(run_id, REASON_TAG)
-        if run.info.status != record["status"]:
+        if run is None or run.info.status != record["status"]:
             self._client.set_terminated(run_id, record["status"], end_time=_moment(record, "ended"))
+        self._created.pop(run_id, None)
 
     def _copy(self, record: Record) -> None:
         self._client.log_artifact(self._run(record), record["path"], record["folder"] or None)
@@ -117,6 +120,8 @@ class Writer:
         tags = [RunTag(name, value) for name, value in record["tags"].items()]
         # Also where MLFLOW_ENABLE_ASYNC_LOGGING is set: asynchronous logging was seen to lose points without a word.
         self._client.log_batch(run_id, points, tags=tags, synchronous=True)
+        if run_id in self._created:
+            self._created[run_id].update(metrics)
 
     def _holds(self, run_id: str, name: str, step: int, value: float) -> bool:
         return any(p.step == step and p.value == value for p in self._client.get_metric_history(run_id, name))
@@ -146,6 +151,7 @@ class Writer:
         tags = record["tags"] | ({PARENT_TAG: parent} if parent else {})
         run = self._client.create_run(self._experiment(record), _moment(record, "started"), tags, record["name"])
         self._remember(record, run)
+        self._created[run.info.run_id] = {}
         return run
 
     def _parent(self, record: Record) -> str | None:

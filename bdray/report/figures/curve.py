@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 DOTTED = (0, (1, 2))
 """Of victims, measured or published."""
 DASHED = (0, (4, 2))
+MAX_TICKS = 20
+"""Values that have room for their names below the axis; of more, evenly many are named."""
 LOG_FROM = 8.0
 """Ratio of the largest to the smallest positive value from which the axis is logarithmic."""
 
@@ -34,12 +37,21 @@ class Scale:
 
     values: tuple[float, ...]
 
-    @property
+    @cached_property
     def is_log(self) -> bool:
         positive = [value for value in self.values if value > 0]
         return len(positive) > 1 and min(self.values) >= 0 and max(positive) / min(positive) >= LOG_FROM
 
     @property
+    def ticks(self) -> tuple[float, ...]:
+        """The values to name: all, or so many of them that their names do not cover each other."""
+        if len(self.values) <= MAX_TICKS:
+            return self.values
+        places = {self.place(value): value for value in self.values}
+        spots = [max(places) * index / (MAX_TICKS // 2) for index in range(MAX_TICKS // 2 + 1)]
+        return tuple(sorted({places[min(places, key=lambda place: abs(place - spot))] for spot in spots}))
+
+    @cached_property
     def step(self) -> float:
         """Typical distance between neighbors, in decades on a logarithmic axis."""
         places = [math.log10(value) for value in self.values if value > 0] if self.is_log else list(self.values)
@@ -150,10 +162,10 @@ class Curve:
     def _finish(self, axes: "Axes", scale: Scale) -> None:
         if self.metric.is_rate:
             limit_rate(axes)
-        places = [scale.place(value) for value in scale.values]
-        axes.set_xlim(places[0] - 0.35, places[-1] + 0.35)
-        axes.set_xticks(places, [_tick(self.axis, value) for value in scale.values])
-        names_below = any(self.axis.name(value) for value in scale.values)
+        axes.set_xlim(scale.place(scale.values[0]) - 0.35, scale.place(scale.values[-1]) + 0.35)
+        ticks = scale.ticks
+        axes.set_xticks([scale.place(value) for value in ticks], [_tick(self.axis, value) for value in ticks])
+        names_below = any(self.axis.name(value) for value in ticks)
         axes.set_xlabel(self.axis.label, fontsize=10, labelpad=-9 if names_below else 2)
         if scale.gap is not None:
             _mark_gap(axes, scale.gap)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Line = tuple[list[float], list[float]]
 """Epochs and values as printed."""
+MAX_LINES = 24
+"""Points whose lines can be told apart; of more, evenly many are drawn."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Learning:
         if self.metric.name not in history.columns:
             return {}
         trials = history[history["role"] == "trial"]
-        shown = [point for point in self.results.points() if self.level in (None, point[0])]
+        known = self._points
+        shown = known[:: math.ceil(len(known) / MAX_LINES)] if known else []
         points = {self._name(point): self.results.at(trials, point) for point in shown}
         lines = {name or TRIAL_LABEL[self.results.has_defense]: self._line(rows) for name, rows in points.items()}
         return {name: line for name, line in lines.items() if line[0]}
@@ -58,8 +61,13 @@ class Learning:
         axes.set_xlim(epochs[0] - 0.15, epochs[-1] + 0.15)
         if len(epochs) <= 12:
             axes.set_xticks(epochs, [f"{epoch:g}" for epoch in epochs])
-        axes.set_xlabel(self.results.epoch_label, fontsize=9, labelpad=2)
+        left_out = f"; {len(lines)} of {len(self._points)} points" if len(self._points) > MAX_LINES else ""
+        axes.set_xlabel(f"{self.results.epoch_label}{left_out}", fontsize=9, labelpad=2)
         label_ends(axes, labels)
+
+    @property
+    def _points(self) -> list[Point]:
+        return [point for point in self.results.points() if self.level in (None, point[0])]
 
     def _name(self, point: Point) -> str:
         return self.results.show(point if self.level is None else (None, *point[1:]))
