@@ -9,9 +9,10 @@ replaces ``compute`` of the four stages, so that keys, manifests, epochs, messag
 
 Each size runs in a process of its own, into an empty folder. ``seconds_per_trial`` is the time from the first trial's
 start to the last one's end over the number of trials, at two slots; the base, the victim and Ray's start are not in it,
-and are in ``wall_seconds``. The processor time of the driver does not depend on what else the machine does. Memory is
+and are in ``wall_seconds``. ``end_seconds`` is the time from the last trial's end to the end of it all: Ray's end, the
+report, and its files in MLflow. The processor time of the driver depends less on what else the machine does. Memory is
 that of the driver, from a tenth of the trials to the last. MLflow must hold every run once, closed and with its
-numbers, and no point of a curve twice.
+numbers, and no point of a curve twice. The curves over the sizes are drawn in ``results/engine_scale.svg``.
 """
 
 import argparse
@@ -32,7 +33,14 @@ from typing import Any
 import psutil
 
 RESULTS = Path(__file__).parent / "results"
-SIZES, FULL = (10, 100, 500), (10, 100, 500, 1000, 2000)
+SIZES, FULL = (10, 100, 300), (10, 100, 1000, 2000)
+CURVES = {
+    "seconds_per_trial": ("time per trial at two slots", "s", 0.15),
+    "driver_cpu_seconds_per_trial": ("the driver's processor time per trial, with start and report", "s", None),
+    "driver_kb_per_trial": ("growth of the driver's memory per trial", "KB", 50),
+    "end_seconds": ("report and end", "s", None),
+}
+"""What is drawn over the number of trials: title, unit and, if there is one, the target."""
 SLOTS = 2
 STUDY = "bench/scale"
 BASE_YAML = """
@@ -70,6 +78,22 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps({**found, "epochs": options.epochs, "studies": rows}, indent=1)
     (RESULTS / "engine_scale.json").write_text(text + "\n", encoding="utf-8")
+    draw(rows, RESULTS / "engine_scale.svg")
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """A panel for each measured quantity, with its target as a dashed line."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    for axes, (name, (title, unit, target)) in zip(figure.subplots(2, 2).flat, CURVES.items(), strict=True):
+        points = [(row["trials"], row[name]) for row in rows if row[name] is not None]
+        axes.plot([trials for trials, _ in points], [value for _, value in points], marker="o")
+        if target is not None:
+            axes.axhline(target, ls="--", color="gray")
+        axes.set_title(title, fontsize=9)
+        axes.set(xscale="log", xlabel="trials", ylabel=unit, ylim=(0, None))
+    figure.savefig(path, metadata={"Date": None})
 
 
 def in_its_own_process(trials: int, epochs: int) -> dict[str, Any]:
@@ -97,7 +121,7 @@ def measure(trials: int, epochs: int, folder: Path) -> dict[str, Any]:
     with (folder / "log.txt").open("w", encoding="utf-8") as log:
         outcome = runner.run(loaded, Console(file=log), lambda plan: None)
     memory.close()
-    wall, busy = time.time() - began, time.process_time() - busy
+    ended, busy = time.time(), time.process_time() - busy
     store = Path(loaded.runtime.store_uri)
     spans = [span(path) for path in store.glob("defend/*/manifest.json")]
     assert len(spans) == trials, f"{len(spans)} of {trials} trials have a result"
@@ -107,8 +131,8 @@ def measure(trials: int, epochs: int, folder: Path) -> dict[str, Any]:
     return {
         "trials": trials,
         "seconds_per_trial": round((last - first) / trials, 4),
-        "wall_seconds": round(wall, 1),
-        "wall_seconds_per_trial": round(wall / trials, 4),
+        "wall_seconds": round(ended - began, 1),
+        "end_seconds": round(ended - last, 1),
         "driver_cpu_seconds_per_trial": round(busy / trials, 4),
         "driver_kb_per_trial": memory.growth([end for _, end in spans]),
         "driver_mb_at_the_end": round(memory.samples[-1][1] / 1e6),

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,19 @@ def test_narrow_scale_is_linear() -> None:
     assert [scale.place(value) for value in scale.values] == [0, 1, 2, 4]
     assert scale.gap is None
     assert Scale((2.0,)).place(2.0) == 0
+
+
+def test_a_thousand_values_name_some_in_even_distances() -> None:
+    values = tuple(float(value) for value in range(1, 1001))
+    ticks = Scale(tuple(value / 1000 + 5 for value in values)).ticks
+    # Both ends, and between them what is as far apart.
+    assert (len(ticks), ticks[0], ticks[-1]) == (11, 5.001, 6.0)
+    assert all(b - a == pytest.approx(0.1, abs=0.002) for a, b in pairwise(ticks))
+    # On a logarithmic axis even means even to the eye.
+    places = [Scale(values).place(value) for value in Scale(values).ticks]
+    assert max(b - a for a, b in pairwise(places)) < 1.3 * places[-1] / 10
+    # Where there is room all are named.
+    assert Scale(values[:20]).ticks == values[:20]
 
 
 def test_labels_do_not_overlap() -> None:
@@ -71,6 +85,18 @@ def test_learning_curve_stops_where_a_seed_does(write: Write, models: list[dict[
     assert {name: len(line[0]) for name, line in lines.items()}["λ₂ = 1"] == 2
     assert len(lines["λ₂ = 2"][0]) == 4
     assert others == []
+
+
+def test_lines_that_cannot_be_told_apart_are_left_out_and_counted(write: Write, model_row: Row) -> None:
+    values = [round(0.1 * number, 1) for number in range(100)]
+    rows = [model_row("trial", 0, value, 0.5, 0.5) for value in values]
+    study = {"axes": [{**STUDY["axes"][0], "values": values}], "published": [], "compare": [], "planned_trials": 100}
+    panel, *_ = figures.learning_panels(load(write(study, rows)))
+    names = list(panel.lines())  # type: ignore[attr-defined]
+    assert (len(names), names[:2]) == (20, ["λ₂ = 0 (FT)", "λ₂ = 0.5"])
+    # The figure says so.
+    (axes,) = figures.compose([panel]).axes
+    assert axes.get_xlabel() == "epoch of the defense; 20 of 100 points"
 
 
 def test_crowded_learning_curves_have_panels_by_the_first_axis(write: Write, models: list[dict[str, Any]]) -> None:
