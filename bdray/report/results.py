@@ -127,19 +127,23 @@ class Results:
 
     def at(self, frame: "pd.DataFrame", point: Point) -> "pd.DataFrame":
         """The rows of a frame (victims, trials or history) at one point."""
-        if frame is self.trials:  # asked for many times with each of thousands of points
-            return frame.iloc[self._places.get(point, [])]
+        for known, places in self._places:  # asked for many times with each of thousands of points
+            if frame is known:
+                return frame.iloc[places.get(point, [])]
         for axis, level in zip(self.study.axes, point, strict=True):
             column = frame[axis.field]
             frame = frame[column.isna() if level is None else column == level]
         return frame
 
     @cached_property
-    def _places(self) -> dict[Point, list[int]]:
-        """Where in the trials those of each point are."""
-        found: dict[Point, list[int]] = {}
-        for place, point in enumerate(self.points_of(self.trials)):
-            found.setdefault(point, []).append(place)
+    def _places(self) -> "list[tuple[pd.DataFrame, dict[Point, list[int]]]]":
+        """Where in the trials, and in the victims, those of each point are."""
+        found = []
+        for frame in (self.trials, self.victims):
+            places: dict[Point, list[int]] = {}
+            for place, point in enumerate(self.points_of(frame)):
+                places.setdefault(point, []).append(place)
+            found.append((frame, places))
         return found
 
     def show(self, point: Point) -> str:
