@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bdray.report import latex
@@ -50,7 +51,7 @@ class Differences:
     """Points without a seed in common with their reference."""
     caption: str
 
-    @property
+    @cached_property
     def num_tests(self) -> int:
         """P-values that Holm's adjustment counts."""
         return sum(not math.isnan(row.contrast.p) for row in self.rows)

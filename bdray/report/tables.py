@@ -4,6 +4,7 @@ import html
 import math
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bdray.report import latex, sampling
@@ -79,7 +80,7 @@ class Summary:
         names = [axis.label for axis in self.axes] or ["model"]
         for index, metric in enumerate(self.metrics):
             names.append(f"{metric.heading} {metric.arrow}")
-            if self._has_published(index):
+            if self._has_published[index]:
                 names.append(f"{metric.label}{PUBLISHED}")
         return ["trial", *names, "seeds", "standing"] if self.is_search else [*names, "seeds"]
 
@@ -217,8 +218,12 @@ class Summary:
         victims = [row for row in self.rows if row.is_victim]
         return victims[-1] if victims else None
 
-    def _has_published(self, metric: int) -> bool:
-        return any(not math.isnan(row.cells[metric].published) for row in self.rows)
+    @cached_property
+    def _has_published(self) -> list[bool]:
+        """Of each metric: whether any row has a number of the papers."""
+        return [
+            any(not math.isnan(row.cells[index].published) for row in self.rows) for index in range(len(self.metrics))
+        ]
 
     def _line(self, row: Row) -> list[str]:
         line = list(row.names)
@@ -226,7 +231,7 @@ class Summary:
             text = metric.show_estimate(cell.measured)
             text += f" {metric.show_bounds(cell.sampled)}" if cell.sampled else ""
             line.append(f"{text} (n = {cell.measured.n})" if 0 < cell.measured.n < row.seeds else text)
-            if self._has_published(index):
+            if self._has_published[index]:
                 line.append(metric.show(cell.published))
         return [*line, str(row.seeds), *([row.standing] if self.is_search else [])]
 
