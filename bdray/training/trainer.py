@@ -68,9 +68,9 @@ def launch(
 def lasting_error(error: Exception, may_pass: Callable[[Exception], bool]) -> Exception | None:
     """What a worker raised that would come again; None if all of it may pass, or the workers just died."""
     failures = error.worker_failures.values() if isinstance(error, ray.train.WorkerGroupError) else ()
-    # Ray Train wraps what a worker raised, and has no public way to it. A worker that died raised nothing.
-    raised = [getattr(failure, "_base_exc", None) for failure in failures]
-    return next((each for each in raised if isinstance(each, Exception) and not may_pass(each)), None)
+    # Of a worker that died, or does not answer, Ray tells by an error of its own.
+    raised = [failure for failure in failures if not type(failure).__module__.startswith("ray.")]
+    return next((each for each in raised if not may_pass(each)), None)
 
 
 def report(metrics: dict[str, Any]) -> None:

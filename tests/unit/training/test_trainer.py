@@ -2,7 +2,7 @@
 
 from ray.exceptions import ActorDiedError
 from ray.train import ControllerError, WorkerGroupError
-from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
+from ray.train.v2._internal.exceptions import WorkerHealthCheckTimeoutError
 
 from bdray.exceptions import LostResultError, TrainingError
 from bdray.study.faults import may_pass_in_a_group
@@ -14,9 +14,8 @@ ALONE = RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547]
 
 
 def failed(*errors: Exception) -> WorkerGroupError:
-    """What ``fit`` raises after these of the first workers; Ray Train wraps what our code raises."""
-    wrapped = [each if each is DEAD else UserExceptionWithTraceback(each, "Traceback") for each in errors]
-    return WorkerGroupError("words", dict(enumerate(wrapped)))
+    """What ``fit`` raises after these of the first workers."""
+    return WorkerGroupError("words", dict(enumerate(errors)))
 
 
 def test_a_group_is_not_started_again_for_what_would_come_again() -> None:
@@ -30,6 +29,7 @@ def test_a_group_is_started_again_for_what_may_pass() -> None:
     # A worker that was killed takes the others along.
     assert lasting_error(failed(DEAD, ALONE), may_pass_in_a_group) is None
     assert lasting_error(failed(ALONE), may_pass_in_a_group) is None
+    assert lasting_error(failed(WorkerHealthCheckTimeoutError("no answer")), may_pass_in_a_group) is None
     # A damaged result was set aside, so that the next start computes it anew.
     assert lasting_error(failed(LostResultError("it is gone", "key")), may_pass_in_a_group) is None
     # Of trouble before there are workers Ray Train has a limit of its own.
