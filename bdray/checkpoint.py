@@ -3,11 +3,12 @@
 import json
 import logging
 import os
+import shutil
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -42,6 +43,18 @@ class Position:
     unfinished: Unfinished | None = None
 
 
+class Copies(Protocol):
+    """Where states are kept besides, for another machine to go on with."""
+
+    def put(self, path: Path) -> None:
+        """Keep a copy of a local file, in the place of an older one."""
+        ...
+
+    def get(self, path: Path) -> None:
+        """Let the local file be the latest copy, whoever made it; if there is none, let there be no file."""
+        ...
+
+
 @dataclass(frozen=True)
 class Checkpointer:
     """Keeps the latest state of one training in a folder.
@@ -52,6 +65,11 @@ class Checkpointer:
     """
 
     folder: Path
+    copies: Copies | None = None
+    """Of a folder that only this machine sees."""
+    alone: bool = True
+    """Whether one process trains. It may be ahead of its copy, and goes on from there; a group must agree on one state,
+    which is the copy."""
 
     @property
     def path(self) -> Path:
@@ -93,12 +111,25 @@ class Checkpointer:
             self._write(tensors, metadata)
         except (FileNotFoundError, SafetensorError):  # another process finished the stage and cleared the folder
             self._write(tensors, metadata)
+        if self.copies is not None:
+            self.copies.put(self.path)
 
     def _write(self, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f"{uuid.uuid4().hex}.partial"
         save_file(tensors, partial, metadata=metadata)
         os.replace(partial, self.path)
+
+    def _fetch(self, copies: Copies) -> None:
+        """Let the file be the latest copy, unless this process alone got further, as while the store was away."""
+        own = self.path.with_suffix(f".{uuid.uuid4().hex}")
+        if self.alone and self.path.exists():
+            shutil.copyfile(self.path, own)
+        copies.get(self.path)
+        if own.exists():
+            if _progress(own) > _progress(self.path):
+                os.replace(own, self.path)
+            own.unlink(missing_ok=True)
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer, objective: nn.Module | None = None) -> History:
         """As :meth:`resume`, for trainings whose states are all of whole epochs: their history."""
@@ -113,6 +144,8 @@ class Checkpointer:
         scaler: "torch.amp.GradScaler | None" = None,
     ) -> Position:
         """Restore the latest state in place and say how far it is; the very beginning if there is none."""
+        if self.copies is not None:
+            self._fetch(self.copies)
         try:
             tensors, metadata = _read(self.path)
             position = _position(tensors, metadata)
@@ -156,6 +189,15 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         metadata: dict[str, str] = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dictionary
     return tensors, metadata
+
+
+def _progress(path: Path) -> tuple[int, int]:
+    """Epochs and further steps that a state has behind it; less than none if there is none to go on from."""
+    try:
+        position = _position(*_read(path))
+    except (FileNotFoundError, SafetensorError, ValueError, KeyError):
+        return -1, 0
+    return len(position.history), position.unfinished.step if position.unfinished else 0
 
 
 def _position(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Position:

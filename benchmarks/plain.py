@@ -28,6 +28,9 @@ Metrics = dict[str, float]
 class Files:
     """A folder for each stage, in the place of a store."""
 
+    copies: None = None
+    """Of unfinished trainings, for other machines: there are none."""
+
     def __init__(self, root: Path) -> None:
         self.root = root
 

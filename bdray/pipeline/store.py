@@ -1,11 +1,14 @@
 """Where stage results live: a folder for each key, complete if and only if its manifest is there."""
 
 import json
+import logging
 import platform
+import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,8 @@ DAMAGED, UNFINISHED = "damaged", "unfinished"
 """Folders of what was set aside, and of the state of stages that are not finished."""
 NOTE = "note.json"
 
+_log = logging.getLogger(__name__)
+
 
 class Store:
     """Results of stages by key, in a local folder or under any URI that pyarrow reads (``s3://bucket/path``).
@@ -35,7 +40,7 @@ class Store:
 
         Args:
             uri: Folder or URI.
-            cache: Local folder for copies of remote files and for the state of unfinished stages of a remote store.
+            cache: Local folder for copies of remote files, the state of unfinished stages among them.
 
         Raises:
             StoreError: If the URI is not understood.
@@ -170,13 +175,29 @@ class Store:
         return found
 
     def workspace(self, stage: str, key: str) -> Path:
-        """Local folder for the state of an unfinished stage; survives the process, not the stage's end."""
+        """Local folder for the state of an unfinished stage; survives the process, not the stage's end.
+
+        Where other machines do not see it, :attr:`copies` are theirs.
+        """
         return self.workspaces / f"{stage}-{key}"
 
     @property
     def workspaces(self) -> Path:
         """Local folder of all these."""
         return (self.place.folder or self._cache) / UNFINISHED
+
+    @property
+    def copies(self) -> "RemoteStates | None":
+        """Where the states in workspaces are kept besides; None where every machine of the store sees the folder."""
+        return RemoteStates(self.place, self.workspaces) if self.place.folder is None else None
+
+    def clear_workspace(self, stage: str, key: str) -> None:
+        """Remove the state of a stage that is finished."""
+        folder = self.workspace(stage, key)
+        if self.place.folder is None and folder.exists():
+            with suppress(StoreError):  # what is left takes room, and nothing else
+                self.place.remove_folder(f"{UNFINISHED}/{folder.name}")
+        shutil.rmtree(folder, ignore_errors=True)
 
     def _bring(self, source: str) -> Path:
         """The local path of a file, which is copied if the store is remote and it is not here yet."""
@@ -194,6 +215,34 @@ class Store:
             raise
         except OSError as error:
             raise StoreError(f"store {self.uri!r}: {path} cannot be read ({error.strerror}).") from error
+
+
+@dataclass(frozen=True)
+class RemoteStates:
+    """States of unfinished stages in a remote store, with which another machine goes on."""
+
+    place: Place
+    workspaces: Path
+    """The local folder that they are copies of."""
+
+    def put(self, path: Path) -> None:
+        """Copy a local file to the store. Trouble is no reason to stop: the next one may come through."""
+        try:
+            self.place.upload(path, self._remote(path))
+        except FileNotFoundError:
+            return  # another process finished the stage and cleared the folder
+        except StoreError as error:
+            _log.warning("a checkpoint is on this machine only: %s", error)
+
+    def get(self, path: Path) -> None:
+        """Replace a local file by the store's, also by none."""
+        try:
+            self.place.download(self._remote(path), path)
+        except FileNotFoundError:
+            path.unlink(missing_ok=True)
+
+    def _remote(self, path: Path) -> str:
+        return f"{UNFINISHED}/{path.relative_to(self.workspaces).as_posix()}"
 
 
 def stored_path(stage: str, key: str, name: str, sha256: str) -> str:

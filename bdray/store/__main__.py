@@ -86,7 +86,7 @@ def _do(options: argparse.Namespace, console: Console) -> int:
     contents = read(store, options.names or STAGES)
     if options.command == "ls":
         return _list(contents, console)
-    return _measure(contents, store, console) if options.command == "du" else _verify(contents, store, console)
+    return _measure(contents, console) if options.command == "du" else _verify(contents, store, console)
 
 
 def _list(contents: Contents, console: Console) -> int:
@@ -98,18 +98,16 @@ def _list(contents: Contents, console: Console) -> int:
     return cli.GOOD
 
 
-def _measure(contents: Contents, store: Store, console: Console) -> int:
+def _measure(contents: Contents, console: Console) -> int:
     parts: list[tuple[str, int, int]] = []
     for stage in STAGES:
         entries = [entry for entry in contents.entries if entry.stage == stage and entry.manifest is not None]
         parts.append((stage, len(entries), sum(entry.bytes for entry in entries)))
     incomplete = [entry for entry in contents.entries if entry.manifest is None]
     parts.append(("no manifest", len(incomplete), sum(entry.bytes for entry in incomplete)))
-    aside = [file for file in contents.others if file.path.startswith(f"{DAMAGED}/")]
-    parts.append((DAMAGED, len({file.path.split("/")[1] for file in aside}), sum(file.bytes for file in aside)))
-    folders = [folder for folder in store.workspaces.glob("*-*") if folder.is_dir()]
-    local = sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
-    parts.append((UNFINISHED, len(folders), local))
+    for kind in (DAMAGED, UNFINISHED):
+        files = [file for file in contents.others if file.path.startswith(f"{kind}/")]
+        parts.append((kind, len({file.path.split("/")[1] for file in files}), sum(file.bytes for file in files)))
     table = Table("stage", "results", "size", box=None, pad_edge=False)
     for name, count, total in parts:
         if count or name in STAGES:

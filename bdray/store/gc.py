@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bdray.pipeline.store import DAMAGED, MANIFEST, Store
+from bdray.pipeline.store import DAMAGED, MANIFEST, UNFINISHED, Store
 from bdray.store.entries import Contents, Entry
 
 
@@ -45,7 +45,7 @@ def garbage(
     limit = time.time() - hours * 3600
     found = [*_results(contents, needed), *_strays(contents, needed), *_set_aside(contents)]
     if with_unfinished:
-        found += _workspaces(store, needed)
+        found += [*_workspaces(store, needed), *_states(store, contents, needed)]
     old = [one for one in found if one.changed < limit]
     return old, len(found) - len(old)
 
@@ -82,13 +82,25 @@ def _strays(contents: Contents, needed: set[str]) -> list[Garbage]:
 
 
 def _set_aside(contents: Contents) -> list[Garbage]:
+    return _folders(contents, DAMAGED)
+
+
+def _states(store: Store, contents: Contents, needed: set[str]) -> list[Garbage]:
+    """Copies of unfinished stages' states in a remote store."""
+    if store.place.folder is not None:
+        return []
+    return [one for one in _folders(contents, UNFINISHED) if one.name.rpartition("-")[2] not in needed]
+
+
+def _folders(contents: Contents, kind: str) -> list[Garbage]:
+    """The folders in a folder that holds no results."""
     folders: dict[str, list[tuple[int, float]]] = {}
     for file in contents.others:
-        kind, _, rest = file.path.partition("/")
-        if kind == DAMAGED:
+        first, _, rest = file.path.partition("/")
+        if first == kind:
             folders.setdefault(f"{kind}/{rest.partition('/')[0]}", []).append((file.bytes, file.changed))
     return [
-        Garbage("damaged", name, sum(size for size, _ in sizes), max(time for _, time in sizes), folder=name)
+        Garbage(kind, name, sum(size for size, _ in sizes), max(time for _, time in sizes), folder=name)
         for name, sizes in folders.items()
     ]
 

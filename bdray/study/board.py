@@ -1,6 +1,6 @@
 """Which job may run next. Pure bookkeeping: it knows neither Ray nor the clock."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -97,10 +97,14 @@ class Board:
     _num_points: int = 0
     _exhausted: bool = False
 
-    def next(self) -> Job | None:
-        """A job that may run now, the costliest first so that the end is even; None if there is none for now."""
+    def next(self, at_hand: Container[str] = ()) -> Job | None:
+        """A job that may run now, the costliest first so that the end is even; None if there is none for now.
+
+        Args:
+            at_hand: Keys of results that the node has which will run it; of equal jobs one that needs these is better.
+        """
         while True:
-            job = self.waiting.next()
+            job = self.waiting.next(at_hand)
             if job is not None:
                 self.running[job.key] = job
                 return job

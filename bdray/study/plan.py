@@ -9,6 +9,7 @@ from bdray.exceptions import ConfigError
 from bdray.pipeline.stages import Defend, EpochStage, Evaluate, PoisonVictim, Stage, evaluate_base, victim_of
 from bdray.pipeline.store import Manifest, Store
 from bdray.report.study import DETECTION
+from bdray.study.runtime import Launch
 from bdray.study.search.base import Proposal
 from bdray.study.space import Point
 from bdray.study.spec import LoadedStudy, Trial
@@ -47,6 +48,16 @@ class Job:
     def needs(self) -> tuple[str, ...]:
         """Keys of the models and triggers that must be there first."""
         return tuple(stage.key for stage in self.stage.inputs)
+
+    def num_workers(self, launch: Launch, store: Store) -> int:
+        """How many it has use for: one where no batches are left to share, as for an evaluation alone."""
+        if (
+            launch.num_workers == 1
+            or self.stage.batch_size is None
+            or store.find(self.stage.name, self.key) is not None
+        ):
+            return 1
+        return launch.num_workers
 
     @property
     def epochs(self) -> int:

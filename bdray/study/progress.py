@@ -139,8 +139,9 @@ class LiveTable:
         """Time left, by the images that the slots passed through the model in the time that they were busy."""
         done = sum(line.job.images * _share(line) for line in lines)
         left = sum(line.job.images * (1 - _share(line)) for line in lines)
+        slots = max(self._slots, sum(line.state == "running" for line in lines))  # a cluster may have grown
         busy = sum(line.seconds for line in lines if line.state in ("running", "done"))
-        return f", about {_clock(busy * left / done / self._slots)} left" if done and left else ""
+        return f", about {_clock(busy * left / done / slots)} left" if done and left else ""
 
 
 class PlainLines:

@@ -207,5 +207,4 @@ def _run_jobs(board: Board, observer: Observer, loaded: LoadedStudy, meter: Mete
     from bdray.study.cluster import cluster
 
     with cluster(loaded.runtime) as slots:
-        board.max_open = board.max_open and slots
         queue.run(board, first, observer, loaded.runtime, slots, meter)

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,8 @@ from bdray.study.gpus import count_gpus
 from bdray.study.search.meter import Meter
 
 ADDRESS = re.compile(r"auto|local|(ray://)?(\[[\da-fA-F:]+\]|[^\s/:]+):\d+|https?://\S+")
+WAITING_CPU = 0.01
+"""What a trial reserves for itself while Ray Train's workers, which reserve their own, compute for it."""
 
 
 @component
@@ -27,6 +30,9 @@ class Launch(Execution):
     """CPUs that each worker reserves."""
     gpus_per_worker: float = Field(default=0, ge=0)
     """GPUs that each worker reserves; fractions share a GPU between trials and need ``num_workers=1``."""
+    across_nodes: bool = False
+    """Let the workers of one trial be on several nodes. By default they share one, whose links are the faster ones, and
+    a trial that fits on no node is refused."""
     threads: int = Field(default=1, ge=1)
     """Torch threads of each worker. On a CPU more than one collapses when the machine is busy."""
     max_retries: int = Field(default=2, ge=0)
@@ -45,6 +51,22 @@ class Launch(Execution):
     def nested(self) -> bool:
         """Whether a trial launches Ray Train."""
         return self.num_workers > 1 or self.launch == "train"
+
+    def fit(self, nodes: Iterable[tuple[float, float]]) -> int:
+        """How many trials run at once on nodes with so many CPUs and GPUs each."""
+        places = [self._places(*node) for node in nodes]
+        whole = [sum(places)] if self.across_nodes else places
+        return sum(count // self.num_workers for count in whole)
+
+    def _places(self, cpus: float, gpus: float) -> int:
+        """Workers that fit on a node. The share of a GPU that a worker takes is of one GPU."""
+        own = self.cpus_per_worker + self.nested * WAITING_CPU / self.num_workers
+        fit = cpus / own
+        if 0 < self.gpus_per_worker < 1:
+            fit = min(fit, int(gpus) * int(1 / self.gpus_per_worker + 1e-9))  # ten times 0.1 GPU are one
+        elif self.gpus_per_worker:
+            fit = min(fit, gpus / self.gpus_per_worker)
+        return int(fit + 1e-9)
 
 
 @component
@@ -67,6 +89,9 @@ class Runtime:
     """Folders that all machines of the cluster have under the same path as this one, such as a mount of NFS."""
     cpus: int | None = Field(default=None, ge=1)
     """CPUs of the local Ray; None: all that this process may use."""
+    slots: int | None = Field(default=None, ge=1)
+    """Trials that run at once. More than fit are asked of the cluster's autoscaler, and wait for their nodes. None: as
+    many as fit, which is counted again while the study runs."""
     training: Launch = Launch()
     """How trials train."""
 
@@ -98,16 +123,19 @@ class Runtime:
         """
         if self.address is not None:
             return None
-        launch = self.training
-        fit = (self.cpus or len(os.sched_getaffinity(0))) / (launch.cpus_per_worker * launch.num_workers)
-        if launch.gpus_per_worker:
-            fit = min(fit, count_gpus() / (launch.gpus_per_worker * launch.num_workers))
-        return int(fit + 1e-9) or None  # ten times 0.1 GPU are one
+        gpus = count_gpus() if self.training.gpus_per_worker else 0
+        fit = self.training.fit([(self.local_cpus, gpus)])
+        return min(fit, self.slots or fit) or None
+
+    @property
+    def local_cpus(self) -> int:
+        """CPUs that a local Ray is told it has: one more than there are where trials only wait for their workers."""
+        return (self.cpus or len(os.sched_getaffinity(0))) + self.training.nested
 
     @property
     def expected_slots(self) -> int:
-        """The same, or 1 where that is not known."""
-        return self.local_slots or 1
+        """The same as ``local_slots``, or what is asked of a cluster, or 1."""
+        return self.local_slots or self.slots or 1
 
     @property
     def cache(self) -> Path:

@@ -6,6 +6,8 @@ from collections.abc import Container, KeysView
 
 from bdray.study.plan import Job
 
+MAX_ALIKE = 32
+"""Equals among which the one is chosen whose inputs are at hand."""
 _Entry = tuple[bool, int, int, str]
 """Whether nobody waits for it, how costly it is, when it came, key: the least is the next."""
 
@@ -72,15 +74,36 @@ class Waiting:
                 if not self._unmet[other]:
                     heapq.heappush(self._ready, self._entry(other))
 
-    def next(self) -> Job | None:
-        """Take the first of those that may run; None if there is none."""
+    def next(self, at_hand: Container[str] = ()) -> Job | None:
+        """Take the first of those that may run, of equals one whose inputs are at hand; None if there is none."""
+        alike: list[_Entry] = []
+        chosen = None
+        while len(alike) < MAX_ALIKE and (entry := self._pop()) is not None:
+            if alike and entry[:2] != alike[0][:2]:
+                heapq.heappush(self._ready, entry)
+                break
+            alike.append(entry)
+            if all(need in at_hand for need in self._jobs[entry[-1]].needs):
+                chosen = entry
+                break
+            if not at_hand:
+                break
+        if not alike:
+            return None
+        chosen = chosen or alike[0]
+        for entry in alike:
+            if entry is not chosen:
+                heapq.heappush(self._ready, entry)
+        return self.remove(chosen[-1])
+
+    def _pop(self) -> _Entry | None:
         while self._ready:
             entry = heapq.heappop(self._ready)
             *_, came, key = entry
             if key not in self._jobs or self._rank[key][1] != came:
                 continue
             if entry == self._entry(key):
-                return self.remove(key)
+                return entry
             heapq.heappush(self._ready, self._entry(key))  # nobody waits for it any more
         return None
 

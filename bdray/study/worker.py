@@ -25,12 +25,13 @@ from bdray.study.plan import Job
 from bdray.study.runtime import Launch, Runtime
 
 
-def payload(job: Job, runtime: Runtime, gate: str | None = None) -> dict[str, Any]:
+def payload(job: Job, runtime: Runtime, num_workers: int, gate: str | None = None) -> dict[str, Any]:
     """What a worker is told: plain JSON, so that nothing has to be unpickled that is not ours.
 
     Args:
         job: What to compute.
         runtime: Where and how.
+        num_workers: That compute it together.
         gate: Name of the gate to ask after every epoch; None: nobody is asked.
     """
     return {
@@ -41,9 +42,14 @@ def payload(job: Job, runtime: Runtime, gate: str | None = None) -> dict[str, An
         "experiment": config.dump(job.stage.experiment),
         "store": runtime.store_uri,
         "cache": str(runtime.cache),
-        "training": config.dump(runtime.training),
+        "training": {**config.dump(runtime.training), "num_workers": num_workers},
         "gate": gate,
     }
+
+
+def launch_of(told: Mapping[str, Any]) -> Launch:
+    """How the job of a payload is launched."""
+    return config.build(Launch, told["training"], "trial")
 
 
 def run_trial(settings: dict[str, Any]) -> None:
@@ -63,7 +69,7 @@ def run_trial(settings: dict[str, Any]) -> None:
 
 def _run(told: dict[str, Any]) -> dict[str, Any]:
     """Run the job, and say how it ended."""
-    launch = config.build(Launch, told["training"], "trial")
+    launch = launch_of(told)
     try:
         with suppress(Stopped):  # the driver knows, for it told us
             if launch.nested:
@@ -111,8 +117,10 @@ def run_job(
     """
     import torch
 
-    launch = config.build(Launch, told["training"], "trial")
+    launch = launch_of(told)
     torch.set_num_threads(launch.threads)
+    if 0 < launch.gpus_per_worker < 1 and torch.cuda.is_available():  # Ray shares out GPUs, not their memory
+        torch.cuda.set_per_process_memory_fraction(launch.gpus_per_worker)
     job = rebuild(told)
     cache = Path(told["cache"])
 
@@ -173,6 +181,7 @@ def _run_nested(told: dict[str, Any], launch: Launch) -> None:
         num_workers=launch.num_workers,
         cpus_per_worker=launch.cpus_per_worker,
         gpus_per_worker=launch.gpus_per_worker,
+        across_nodes=launch.across_nodes,
         max_retries=launch.max_retries,
         may_pass=faults.may_pass_in_a_group,
         callbacks=[TuneReportCallback()],

@@ -10,7 +10,7 @@ import torch.distributed
 from torch import Tensor, nn
 
 from bdray.attacks.poisoning import Poisoning
-from bdray.checkpoint import Checkpointer, History
+from bdray.checkpoint import Checkpointer, Copies, History
 from bdray.data.base import Images
 from bdray.models.execution import Execution
 from bdray.models.tokenizer import Tokenizer
@@ -42,6 +42,8 @@ class Session:
     classes' names."""
     workspace: Path | None = None
     """Folder for the state of an unfinished training; None keeps nothing."""
+    copies: Copies | None = None
+    """Where the state is kept besides, if only this machine sees the folder."""
     cache: Path | None = None
     """Folder in which the trials of a node share prepared data."""
     folder: Path | None = None
@@ -134,6 +136,9 @@ class Session:
             device=self.device,
             loader_processes=self.execution.loader_processes,
         )
+        checkpointer = None
+        if self.workspace is not None:
+            checkpointer = Checkpointer(self.workspace / phase, self.copies, alone=not distributed)
         past = after or []
         head = objective.head if isinstance(objective, SupervisedObjective) else None
         return past + train(
@@ -143,7 +148,7 @@ class Session:
             recipe,
             report=self.report,
             first_epoch=len(past),
-            checkpointer=Checkpointer(self.workspace / phase) if self.workspace else None,
+            checkpointer=checkpointer,
             evaluate=lambda: self.evaluate(model, head),
             execution=self.execution,
             checkpoint_minutes=self.checkpoint_minutes,

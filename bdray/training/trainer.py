@@ -21,6 +21,7 @@ def launch(
     num_workers: int,
     cpus_per_worker: float = 1,
     gpus_per_worker: float = 0,
+    across_nodes: bool = False,
     max_retries: int,
     may_pass: Callable[[Exception], bool],
     callbacks: Sequence[UserCallback] = (),
@@ -39,6 +40,7 @@ def launch(
         num_workers=num_workers,
         use_gpu=gpus_per_worker > 0,
         resources_per_worker={"CPU": cpus_per_worker} | ({"GPU": gpus_per_worker} if gpus_per_worker else {}),
+        placement_strategy="PACK" if across_nodes else "STRICT_PACK",
     )
     for tries_left in range(max_retries, -1, -1):
         trainer = TorchTrainer(

@@ -243,11 +243,11 @@ def run_study(our_ray: None) -> Study:
 
 @pytest.fixture
 def driver(environment: dict[str, str]) -> Iterator[Callable[..., Driver]]:
-    """Starts a study in a process of its own."""
+    """Starts a study in a process of its own; with more variables in its environment, if need be."""
     started: list[Driver] = []
 
-    def start(output: Output, *words: str) -> Driver:
-        started.append(Driver([*words], output, environment))
+    def start(output: Output, *words: str, **variables: str) -> Driver:
+        started.append(Driver([*words], output, environment | variables))
         return started[-1]
 
     yield start

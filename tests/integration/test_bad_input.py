@@ -166,5 +166,5 @@ def test_a_trial_that_fits_nowhere(environment: dict[str, str], tmp_path: Path) 
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
     # Rather than to wait forever for a machine that large.
     assert done.returncode == 2
-    assert "one trial needs 1 x (64 CPU, 0 GPU), but the cluster has 1 CPU and 0 GPU" in done.stderr
+    assert "one trial needs 1 x (64 CPU, 0 GPU), but this machine has 1 CPU and 0 GPU" in done.stderr
     assert "Traceback" not in done.stderr

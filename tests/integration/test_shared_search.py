@@ -6,7 +6,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,9 +29,49 @@ def binaries() -> Path | None:
     return next(iter([*folders, *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]), None)
 
 
+@dataclass
+class Postgres:
+    """A server of our own, with a password."""
+
+    folder: Path
+    programs: Path
+    user: str | None
+    port: int
+
+    @property
+    def uri(self) -> str:
+        return f"postgresql://bdray:{PASSWORD}@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        words = ["-D", str(self.folder / "data"), "-k", str(self.folder), "-p", str(self.port), "-h", "127.0.0.1", "-F"]
+        with (self.folder / "log").open("a") as log:
+            self._process = subprocess.Popen(
+                [str(self.programs / "postgres"), *words], stdout=subprocess.DEVNULL, stderr=log, user=self.user
+            )
+        for _ in range(100):
+            if self.is_there:
+                return
+            time.sleep(0.1)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it takes connections."""
+        asked = [str(self.programs / "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(asked, stdout=subprocess.DEVNULL).returncode == 0
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGINT)  # which does not wait for clients to leave
+        self._process.wait(30)
+
+    def restart(self) -> None:
+        """As for an update, while clients are at it."""
+        self.stop()
+        time.sleep(2)
+        self.start()
+
+
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URI of a server of our own, with a password."""
+def postgres() -> Iterator[Postgres]:
     pytest.importorskip("psycopg", reason="needs psycopg: pip install 'bdray[postgres]'")
     programs = binaries()
     if programs is None:
@@ -51,20 +94,12 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = listener.getsockname()[1]
     options = ["-A", "scram-sha-256", "-U", "bdray", f"--pwfile={folder / 'password'}", "--no-sync"]
     subprocess.run([programs / "initdb", "-D", folder / "data", *options], check=True, capture_output=True, user=user)
-    server = subprocess.Popen(
-        [programs / "postgres", "-D", folder / "data", "-k", folder, "-p", str(port), "-h", "127.0.0.1", "-F"],
-        stdout=subprocess.DEVNULL,
-        stderr=(folder / "log").open("w"),
-        user=user,
-    )
+    server = Postgres(folder, programs, user, port)
+    server.start()
     try:
-        for _ in range(100):
-            if subprocess.run([programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-t", "5"]).returncode == 0:
-                break
-        yield f"postgresql://bdray:{PASSWORD}@127.0.0.1:{port}/postgres"
+        yield server
     finally:
-        server.send_signal(signal.SIGINT)  # which does not wait for clients to leave
-        server.wait(30)
+        server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -72,8 +107,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'search.db'}"
-    uri: str = request.getfixturevalue("postgres")
-    return uri
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.uri
 
 
 def test_two_drivers_share_a_search(
@@ -108,7 +143,7 @@ def test_two_drivers_share_a_search(
             assert PASSWORD.encode() not in path.read_bytes(), path
 
 
-def test_the_unit_contract_holds_on_postgres(postgres: str, tmp_path: Path) -> None:
+def test_the_unit_contract_holds_on_postgres(postgres: Postgres, tmp_path: Path) -> None:
     from bdray import config
     from bdray.study.search.base import Home
     from bdray.study.search.optuna import OptunaSearch
@@ -121,7 +156,7 @@ def test_the_unit_contract_holds_on_postgres(postgres: str, tmp_path: Path) -> N
         "stopping": {"type": "median", "min_points": 1},
     }
     search = config.build(OptunaSearch, fields, "test")
-    home = Home("unit", tmp_path, postgres)
+    home = Home("unit", tmp_path, postgres.uri)
 
     def work() -> None:
         killed = search.open(AXES, GOALS, home)
@@ -136,9 +171,15 @@ def test_the_unit_contract_holds_on_postgres(postgres: str, tmp_path: Path) -> N
     assert [proposal.number for proposal in found if proposal is not None] == [0, 1, 2]
     third = found[2]
     assert third is not None
+    # A server that is restarted is waited for, between any two calls.
+    down = threading.Thread(target=postgres.restart)
+    down.start()
+    while postgres.is_there:
+        time.sleep(0.05)
     # Conditions, constraints, epochs: all of it is in the database.
     pruned = proposer.judge(third, {"epoch": 1.0, "attack_success_rate_top1": 0.9}, is_last=False)
     assert pruned is not None
+    down.join()
     proposer.close()
     again = search.open(AXES, GOALS, home)
     replayed = list(iter(again.ask, None))

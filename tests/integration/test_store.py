@@ -48,7 +48,7 @@ def test_a_damaged_victim_is_found_and_trained_anew(
 
 
 def test_a_study_on_an_object_store_that_fails_and_is_slow(
-    smoke: "Output", driver: Callable[..., "Driver"], tmp_path: Path, environment: dict[str, str]
+    smoke: "Output", driver: Callable[..., "Driver"], tmp_path: Path
 ) -> None:
     pytest.importorskip("moto", reason="needs an S3 server: pip install 'moto[s3]' flask flask-cors")
     from bdray.pipeline.store import Store
@@ -56,24 +56,21 @@ def test_a_study_on_an_object_store_that_fails_and_is_slow(
     from tests.object_store import ENVIRONMENT, object_store
 
     output = type(smoke)(tmp_path / "output")
-    before = dict(environment)
-    environment.update(ENVIRONMENT)
-    try:
-        with object_store() as server, pytest.MonkeyPatch.context() as patch:
-            for name, value in ENVIRONMENT.items():
-                patch.setenv(name, value)
-            server.faults[:] = [0.0, 503, 500, 0.2, 0.0, 503, 503] * 30
-            running = driver(output, STUDY, "--store", server.uri("team"))
-            assert running.wait() == 0, running.errors
-            assert server.faults == []
-            contents = read(Store(server.uri("team"), tmp_path / "cache"))
-    finally:
-        environment.clear()
-        environment.update(before)
+    with object_store() as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        server.faults[:] = [0.0, 503, 500, 0.2, 0.0, 503, 503] * 30
+        running = driver(output, STUDY, "--store", server.uri("team"), **ENVIRONMENT)
+        assert running.wait() == 0, running.errors
+        assert server.faults == []
+        contents = read(Store(server.uri("team"), tmp_path / "cache"))
     # The same numbers and the same keys as on a disk.
     assert numbers(output) == numbers(smoke)
     assert {entry.folder for entry in contents.entries} == smoke.manifests().keys()
     assert not [entry for entry in contents.entries if entry.strays or entry.damage]
+    # The states of trainings, which another machine would have gone on with, are gone.
+    assert contents.others == ()
+    assert any("/unfinished/" in request for request in server.requests)
 
 
 def test_two_drivers_run_one_study_at_once(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from bdray.checkpoint import Checkpointer
+from bdray.checkpoint import Checkpointer, Position, Unfinished
 
 History = list[dict[str, float]]
 
@@ -52,6 +52,51 @@ def test_what_an_objective_remembers_comes_back(tmp_path: Path) -> None:
 
 def test_without_a_state_there_is_no_history(tmp_path: Path) -> None:
     assert Checkpointer(tmp_path / "none").load(*state(0.0)) == []
+
+
+class Shelf:
+    """A folder that all machines see."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir()
+
+    def put(self, path: Path) -> None:
+        shutil.copy(path, self._folder)
+
+    def get(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        if (kept := self._folder / path.name).exists():
+            path.parent.mkdir(exist_ok=True)
+            shutil.copy(kept, path)
+
+
+def test_another_machine_goes_on_from_the_copy(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "shelf")
+    here, there = (Checkpointer(tmp_path / name, shelf) for name in ("here", "there"))
+    assert there.load(*state(0.0)) == []
+    here.save(*state(3.0), [{"epoch": 1.0}])
+    model, optimizer = state(0.0)
+    assert there.load(model, optimizer) == [{"epoch": 1.0}]
+    there.save(model, optimizer, [{"epoch": 1.0}, {"epoch": 2.0}])
+    # Back on the first machine, whose own file is older.
+    assert len(here.load(*state(0.0))) == 2
+    assert model.weight.flatten().tolist() == [3.0] * 4
+
+
+def test_one_process_is_not_set_back_by_an_older_copy_or_none(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "shelf")
+    kept, ahead = Checkpointer(tmp_path / "here", shelf), Checkpointer(tmp_path / "here")
+    # The store was away since: what came later is on this machine only.
+    ahead.save(*state(3.0), [{"epoch": 1.0}])
+    assert len(kept.load(*state(0.0))) == 1
+    kept.save(*state(3.0), [{"epoch": 1.0}])
+    ahead.save(*state(3.0), [{"epoch": 1.0}], unfinished=Unfinished(2, {}, {}, 1.0))
+    assert kept.resume(*state(0.0)).unfinished is not None
+    assert list(kept.folder.iterdir()) == [kept.path]
+    # The workers of a group, on other machines, have only the copy.
+    group = Checkpointer(tmp_path / "here", shelf, alone=False)
+    assert group.resume(*state(0.0)) == Position([{"epoch": 1.0}])
 
 
 def test_the_folder_may_vanish_while_a_state_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ these, so that stages are shared by all trials, studies and users that agree on 
 
 import os
 import platform
-import shutil
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -167,7 +166,7 @@ class Stage(ABC):
             if context.rank == 0:
                 files = {path.name: path for path in sorted(folder.iterdir())}
                 manifest = context.store.save(self.name, self.key, manifest, files)
-                shutil.rmtree(context.store.workspace(self.name, self.key), ignore_errors=True)
+                context.store.clear_workspace(self.name, self.key)
         if context.world_size > 1:  # the other workers must not look for the result before it is there
             import torch.distributed
 

@@ -103,6 +103,7 @@ class TrainingStage(EpochStage):
             report=lambda metrics: context.report(self.name, metrics),
             evaluate=self._epoch_evaluation(context),
             workspace=context.store.workspace(self.name, self.key),
+            copies=context.store.copies,
             cache=context.cache,
             folder=folder,
             device=torch.device(context.device),

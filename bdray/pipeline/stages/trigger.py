@@ -74,7 +74,7 @@ class LearnTrigger(EpochStage):
                 model=model,
                 tokenizer=experiment.model.tokenizer(),
                 report=lambda metrics: context.report(self.name, metrics),
-                checkpointer=Checkpointer(workspace / "learn") if context.rank == 0 else None,
+                checkpointer=Checkpointer(workspace / "learn", context.store.copies) if context.rank == 0 else None,
             )
         )
         weights.save(state, folder / TRIGGER)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 KINDS = ("sqlite:///", "postgresql://", "postgresql+psycopg://")
 CONNECT_SECONDS = 10
+RESTART_SECONDS = 60.0
+"""How long a server may be away that was there when the search began, as while it is restarted."""
 RETRY_SECONDS = 1.5
 """Two drivers that create the tables of a new database at once get in each other's way; the next attempt finds them."""
 
@@ -103,13 +105,13 @@ def _open_database(uri: str) -> "optuna.storages.BaseStorage":
     is_postgres = uri.startswith("postgresql")
     options: dict[str, Any] = {"connect_args": {"connect_timeout": CONNECT_SECONDS}} if is_postgres else {}
     if is_postgres:
-        options["pool_pre_ping"] = True  # a server that was restarted must not end a search
+        options["pool_pre_ping"] = True  # connections that a restart broke are made anew
     url = re.sub("^postgresql://", "postgresql+psycopg://", uri)
     begun = time.monotonic()
     with storage_errors(uri):
         while True:
             try:
-                return RDBStorage(url, engine_kwargs=options)
+                return _patient(RDBStorage(url, engine_kwargs=options))
             except ImportError:
                 raise SearchError(
                     f"search_storage {shown(uri)!r}: needs psycopg. Install it: pip install 'bdray[postgres]'."
@@ -122,6 +124,24 @@ def _open_database(uri: str) -> "optuna.storages.BaseStorage":
                 if time.monotonic() - begun > RETRY_SECONDS:
                     raise
                 time.sleep(0.5)
+
+
+def _patient(storage: "optuna.storages.RDBStorage") -> "optuna.storages.RDBStorage":
+    """The same storage, which from now on waits for a server that is being restarted."""
+    from sqlalchemy import event
+
+    def connect(dialect: Any, record: Any, words: list[Any], options: dict[str, Any]) -> Any:
+        end = time.monotonic() + RESTART_SECONDS
+        while True:
+            try:
+                return dialect.connect(*words, **options)
+            except dialect.loaded_dbapi.OperationalError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.5)
+
+    event.listen(storage.engine, "do_connect", connect)
+    return storage
 
 
 def _one_line(error: BaseException, uri: str | None = None) -> str:

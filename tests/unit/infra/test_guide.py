@@ -121,3 +121,16 @@ def test_hosts_are_public() -> None:
     }
     # No registry or mirror of whoever wrote a file slips in.
     assert hosts <= {"127.0.0.1", "s3", "docs.ray.io", "ray-project.github.io", "mlflow.mlflow", "FILL_IN"}
+
+
+@pytest.mark.slow
+def test_a_token_is_made_as_the_page_says(tmp_path: Path) -> None:
+    (block,) = (block for block in BLOCKS if "ray get-auth-token" in block)
+    make = block[: block.index("export")]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment = {**kept, "HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    subprocess.run(["bash", "-euc", make], env=environment, check=True, capture_output=True)
+    token = tmp_path / ".ray" / "auth_token"
+    # Long, the user's alone, and not on the screen.
+    assert len(token.read_text().strip()) >= 32
+    assert token.stat().st_mode & 0o777 == 0o600

@@ -83,7 +83,7 @@ def test_cloud_has_spot_gpus_and_an_end_to_costs(infra: Path) -> None:
     head, gpu = config["available_node_types"]["head"], config["available_node_types"]["gpu"]
     assert gpu["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
     assert "InstanceMarketOptions" not in head["node_config"]  # it would take the study with it
-    assert 1 <= gpu["min_workers"] < gpu["max_workers"] <= config["max_workers"]
+    assert 0 == gpu["min_workers"] < gpu["max_workers"] <= config["max_workers"]
     assert config["idle_timeout_minutes"] <= 10
     assert config["provider"]["cache_stopped_nodes"] is False
 

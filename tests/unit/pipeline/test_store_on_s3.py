@@ -12,6 +12,8 @@ pytest.importorskip("moto", reason="needs an S3 server: pip install 'moto[s3]' f
 from bdray.exceptions import LostResultError, StoreError
 from bdray.pipeline import place
 from bdray.pipeline.store import MANIFEST, Store
+from bdray.store import entries
+from bdray.store.gc import delete, garbage
 from tests.object_store import ENVIRONMENT, ObjectStore, object_store
 
 KEY = "0123456789abcdef"
@@ -87,6 +89,59 @@ def test_a_damaged_object_is_set_aside(store: Store, tmp_path: Path) -> None:
     assert store.find("defend", KEY) is None
     save(store, tmp_path / "made")
     assert read(store) == "weights"
+
+
+def test_another_machine_goes_on_with_a_training(store: Store, tmp_path: Path) -> None:
+    other = Store(store.uri, tmp_path / "another machine")
+    names = [each.workspace("defend", KEY) / "train" / "checkpoint" for each in (store, other)]
+    for path in names:
+        path.parent.mkdir(parents=True)
+    here, there = (each.copies for each in (store, other))
+    assert here is not None
+    assert there is not None
+    names[1].write_text("of an earlier attempt")
+    # What the store does not have is nobody's: the workers of a group must begin at the same epoch.
+    there.get(names[1])
+    assert not names[1].exists()
+    names[0].write_text("one epoch")
+    here.put(names[0])
+    there.get(names[1])
+    assert names[1].read_text() == "one epoch"
+    names[1].write_text("two epochs")
+    there.put(names[1])
+    here.get(names[0])
+    # The latest one, whoever made it.
+    assert names[0].read_text() == "two epochs"
+    store.clear_workspace("defend", KEY)
+    assert store.place.files() == []
+    assert not names[0].exists()
+    assert Store(str(tmp_path / "folder"), tmp_path).copies is None
+
+
+def test_a_store_that_takes_no_copy_does_not_end_a_training(
+    store: Store, server: ObjectStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = store.workspace("defend", KEY) / "checkpoint"
+    path.parent.mkdir(parents=True)
+    path.write_text("one epoch")
+    assert store.copies is not None
+    server.faults[:] = [403]
+    store.copies.put(path)
+    assert "a checkpoint is on this machine only: store 's3://" in caplog.text
+    # Nor does it if another process finished the stage, and removed the file.
+    store.copies.put(path.with_name("gone"))
+
+
+def test_gc_finds_the_states_of_trainings_that_nobody_needs(store: Store) -> None:
+    for key in (KEY, "feedfeedfeedfeed"):
+        store.place.claim(f"unfinished/defend-{key}/train/checkpoint", b"state")
+    found, _ = garbage(store, entries.read(store), {KEY}, hours=0, with_unfinished=True)
+    assert [(one.what, one.name, one.bytes) for one in found] == [
+        ("unfinished", "unfinished/defend-feedfeedfeedfeed", 5)
+    ]
+    delete(store, found)
+    # What a study would go on from stays.
+    assert [file.path for file in store.place.files()] == [f"unfinished/defend-{KEY}/train/checkpoint"]
 
 
 @pytest.mark.parametrize("fault", [500, 503, 0.3])

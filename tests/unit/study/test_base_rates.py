@@ -89,7 +89,7 @@ def run(workplace: Path, store: Store, tmp_path: Path, cache: Path) -> Callable[
 
     def compute(job: Job) -> None:
         runtime = load("some/grid", runtime={"store": str(tmp_path / "store")}).runtime
-        told = {**payload(job, runtime), "cache": str(cache)}
+        told = {**payload(job, runtime, 1), "cache": str(cache)}
         run_job(told, lambda message: None)
 
     return compute

@@ -1,14 +1,17 @@
 """A study as jobs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bdray.exceptions import ConfigError
+from bdray.pipeline.stages import LearnTrigger
 from bdray.pipeline.store import Store
 from bdray.study.plan import Job, jobs, plan
 from bdray.study.runner import known_plan
+from bdray.study.runtime import Launch
 from bdray.study.spec import LoadedStudy, load
 
 Compute = Callable[..., None]
@@ -94,10 +97,10 @@ def test_points_that_agree_share_a_job(grid: LoadedStudy, store: Store) -> None:
 
 
 def test_a_payload_is_rebuilt_to_the_same_job(grid: LoadedStudy) -> None:
-    from bdray.study.worker import payload, rebuild
+    from bdray.study.worker import launch_of, payload, rebuild
 
     for job in jobs(grid.trial({"defense.in_modal_weight": 0.1}, 0)):
-        told = payload(job, grid.runtime)
+        told = payload(job, grid.runtime, num_workers=2)
         again: Job = rebuild(told)
         # What a worker computes is what the driver will look for, after a trip through JSON.
         assert again.key == job.key == told["key"]
@@ -106,6 +109,16 @@ def test_a_payload_is_rebuilt_to_the_same_job(grid: LoadedStudy) -> None:
             job.evaluation and job.evaluation.key,
         )
         assert told["store"] == grid.runtime.store_uri
+        assert launch_of(told) == replace(grid.runtime.training, num_workers=2)
+
+
+def test_a_job_asks_only_for_workers_that_it_has_use_for(grid: LoadedStudy, store: Store) -> None:
+    launch = Launch(num_workers=4)
+    _, victim, defend = jobs(grid.trial({"defense.in_modal_weight": 0.1}, 0))
+    trigger = Job(LearnTrigger(victim.stage.experiment), "trigger", "test")
+    store.save(victim.stage.name, victim.key, {}, {})
+    # A training shares its batches; an evaluation that is all there is left, and a learned trigger, share nothing.
+    assert [job.num_workers(launch, store) for job in (defend, victim, trigger)] == [4, 1, 1]
 
 
 def test_a_search_is_judged_on_validation_and_a_grid_on_test(grid: LoadedStudy, search: LoadedStudy) -> None:

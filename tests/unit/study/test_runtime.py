@@ -1,11 +1,14 @@
 """How many trials run at once, as far as that is known beforehand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bdray.exceptions import ClusterError
 from bdray.study.__main__ import main
+from bdray.study.cluster import Slots
 from bdray.study.runtime import Launch, Runtime
 
 Gpus = Callable[[int], None]
@@ -31,6 +34,70 @@ def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpus:
 
 def slots(address: str | None = None, **training: float) -> int | None:
     return Runtime(cpus=8, address=address, training=Launch(**training)).local_slots  # type: ignore[arg-type]
+
+
+def fit(*nodes: tuple[float, float], **training: Any) -> int:
+    """How many trials fit on nodes with so many CPUs and GPUs each."""
+    return Launch(**training).fit(nodes)
+
+
+def test_a_trial_fits_on_a_node_or_not_at_all() -> None:
+    # Two nodes of three CPUs have six, but room for two trials of two.
+    assert fit((3, 0), (3, 0), cpus_per_worker=2) == 2
+    # CPUs of nodes without a GPU are of no use to trials that need one, and GPUs without enough CPUs neither.
+    assert fit((64, 0), (8, 4), (2, 4), gpus_per_worker=1, cpus_per_worker=4) == 2
+    # What is left of two GPUs after one trial of 0.6 each is no GPU for a third.
+    assert fit((8, 2), gpus_per_worker=0.6) == 2
+    assert fit((8, 2), gpus_per_worker=0.4) == 4
+    assert fit() == 0
+
+
+def test_workers_of_a_trial_stay_on_one_node_unless_told_otherwise() -> None:
+    nodes = [(9.0, 4.0), (9.0, 4.0)]
+    assert fit(*nodes, num_workers=4, gpus_per_worker=1) == 2
+    # A trial of three leaves a GPU on each node, which together would be half of another one.
+    assert fit(*nodes, num_workers=3, gpus_per_worker=1) == 2
+    assert fit(*nodes, num_workers=8, gpus_per_worker=1) == 0
+    assert fit(*nodes, num_workers=8, gpus_per_worker=1, across_nodes=True) == 1
+    # The trial itself, which waits for its workers, needs a little, too.
+    assert fit((2, 0), num_workers=2) == 0
+    assert fit((3, 0), num_workers=2) == 1
+
+
+class Nodes:
+    """What Ray would tell of a cluster's nodes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.cpus: Sequence[float] = []
+        self.now = 0.0
+        monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": cpus}} for cpus in self.cpus])
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
+
+
+def test_slots_follow_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = Nodes(monkeypatch)
+    with pytest.raises(ClusterError, match=r"the cluster's nodes have nothing\. .* slots=NUMBER"):
+        Slots(Runtime(address="auto"))
+    nodes.cpus = [2]
+    slots = Slots(Runtime(address="auto"))
+    counts = []
+    for cpus in ([2, 2], [2, 2], [2], []):
+        nodes.cpus, nodes.now = cpus, nodes.now + 3
+        counts.append(slots.count())
+    # It looks every five seconds, and keeps one slot for a node that may come back.
+    assert counts == [2, 4, 4, 1]
+
+
+def test_slots_that_were_asked_for_do_not_wait_for_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = Nodes(monkeypatch)
+    assert Slots(Runtime(address="auto", slots=8)).count() == 8
+    # On this machine they are a limit, for nothing adds to it.
+    nodes.cpus = [4]
+    assert [Slots(Runtime(slots=count)).count() for count in (2, 8)] == [2, 4]
+    nodes.cpus = []
+    with pytest.raises(ClusterError, match="but this machine has nothing"):
+        Slots(Runtime(slots=2))
+    assert [Runtime(cpus=4, slots=count).local_slots for count in (2, 8)] == [2, 4]
 
 
 def test_processors_are_shared_by_trials() -> None:

@@ -251,7 +251,7 @@ def test_compute_ends_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     again, meter = opened()
     # Earlier runs count: 2,000 of 3,600 GPU-seconds are gone.
     assert again.ask() is not None
-    meter.start("another")
+    meter.start("another", rate=2)
     clock = 1700.0
     assert again.ask() is not None
     clock = 1801.0

@@ -23,13 +23,15 @@ def add(waiting: Waiting, card: Card, finished: set[str]) -> None:
     waiting.add(cast("Job", card), finished)
 
 
-def first(cards: dict[str, Card], finished: set[str]) -> str | None:
-    """The rule, word by word: of those that may run, those that others wait for, then the costliest, then the first."""
+def first(cards: dict[str, Card], finished: set[str], at_hand: set[str]) -> str | None:
+    """The rule, word by word: of those that may run, those that others wait for, then the costliest, then those whose
+    inputs are at hand, then the first."""
     ready = [card for card in cards.values() if finished.issuperset(card.needs)]
     if not ready:
         return None
     waited_for = {need for card in cards.values() for need in card.needs}
-    return max(ready, key=lambda card: (card.key in waited_for, card.images)).key
+    is_here = {card.key for card in ready if at_hand and at_hand.issuperset(card.needs)}
+    return max(ready, key=lambda card: (card.key in waited_for, card.images, card.key in is_here)).key
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -55,7 +57,8 @@ def test_it_agrees_with_looking_through_all_of_them(seed: int) -> None:
             finished.add(key := running.pop(0))
             waiting.finish(key)
         else:
-            job, expected = waiting.next(), first(cards, finished)
+            at_hand = set(draw.sample(sorted(finished), len(finished) // 2))
+            job, expected = waiting.next(at_hand), first(cards, finished, at_hand)
             # The same job in the same order, whatever came and went before.
             assert (job and job.key) == expected
             if job is not None:
@@ -65,3 +68,14 @@ def test_it_agrees_with_looking_through_all_of_them(seed: int) -> None:
         assert len(waiting) == len(cards)
     for card in made:
         assert [job.key for job in waiting.needing(card.key)] == [k for k, c in cards.items() if card.key in c.needs]
+
+
+def test_a_node_goes_on_with_what_it_has() -> None:
+    waiting, victims = Waiting(), {"victim 0", "victim 1"}
+    for number in range(4):
+        add(waiting, Card(f"defense {number}", (f"victim {number % 2}",)), victims)
+    add(waiting, Card("a costly one", ("victim 0",), images=2), victims)
+    given = [waiting.next({"victim 1"}) for _ in range(5)]
+    # The costliest all the same; then those of the victim that is there; then the others.
+    names = ["a costly one", "defense 1", "defense 3", "defense 0", "defense 2"]
+    assert [job.key for job in given if job is not None] == names
