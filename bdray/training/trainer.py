@@ -1,13 +1,16 @@
 """Ray Train: several workers that share one training. The only user of ``ray.train``."""
 
+import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 
 from bdray.exceptions import TrainingError
 
@@ -56,7 +59,8 @@ def launch(
             ),
         )
         try:
-            trainer.fit()
+            with _address_told():
+                trainer.fit()
         except ray.train.TrainingFailedError as error:
             lasting = lasting_error(error, may_pass)
             if lasting is not None:
@@ -65,6 +69,24 @@ def launch(
                 raise TrainingError(f"the Ray Train workers failed: {_last_line(error)}") from error
         else:
             return
+
+
+@contextmanager
+def _address_told() -> Iterator[None]:
+    """Let the processes of Ray Train know their cluster.
+
+    The one that frees the places of a group whose node died looks for it by itself, and fails where a machine has
+    several: the places stay taken, and the next group waits for them without an end.
+    """
+    before = os.environ.get("RAY_ADDRESS")
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+    ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
+    try:
+        yield
+    finally:
+        del os.environ["RAY_ADDRESS"]
+        if before is not None:
+            os.environ["RAY_ADDRESS"] = before
 
 
 def lasting_error(error: Exception, may_pass: Callable[[Exception], bool]) -> Exception | None:
