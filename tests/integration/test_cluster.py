@@ -100,9 +100,8 @@ def test_a_node_is_lost_in_the_middle_of_an_epoch(
     assert log.count("epoch 40/40") == 1
 
 
-@pytest.mark.parametrize("waits", [False, True], ids=["with a worker", "with a worker and what waits for both"])
 def test_workers_on_two_nodes_lose_one_of_them(
-    smoke: "Output", run_study: Study, study: Start, join: Callable[..., Node], tmp_path: Path, waits: bool
+    smoke: "Output", run_study: Study, study: Start, join: Callable[..., Node], tmp_path: Path
 ) -> None:
     words = [STUDY, "axes={defense.in_modal_weight: {values: [1]}}", "compare=[]", "defense.recipe.epochs=8"]
     words += ["training.num_workers=2", "training.across_nodes=true"]
@@ -111,9 +110,8 @@ def test_workers_on_two_nodes_lose_one_of_them(
     running = study(output, *words, "training.cpus_per_worker=1.5")
     running.until(lambda: output.checkpoints("defend"))
     assert all(node.trials for node in nodes)
-    (lost,) = [
-        node for node in nodes if any(command(pid).startswith("ray::ImplicitFunc") for pid in node.trials) == waits
-    ]
+    # The one that also has what waits for both: the harder loss.
+    (lost,) = [node for node in nodes if any(command(pid).startswith("ray::ImplicitFunc") for pid in node.trials)]
     lost.kill()
     join(cpus=2)
     # The group waits for another node, and both workers go on from the checkpoint.
