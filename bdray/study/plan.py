@@ -51,13 +51,9 @@ class Job:
 
     def num_workers(self, launch: Launch, store: Store) -> int:
         """How many it has use for: one where no batches are left to share, as for an evaluation alone."""
-        if (
-            launch.num_workers == 1
-            or self.stage.batch_size is None
-            or store.find(self.stage.name, self.key) is not None
-        ):
+        if launch.num_workers == 1 or self.stage.batch_size is None:
             return 1
-        return launch.num_workers
+        return launch.num_workers if store.find(self.stage.name, self.key) is None else 1
 
     @property
     def epochs(self) -> int:

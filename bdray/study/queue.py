@@ -41,6 +41,8 @@ class JobQueue(Searcher):
         self._slots, self._meter = slots, meter
         self._gate = Gate() if board.loaded.study.search.watched else None
         self._jobs: dict[str, Job] = {}
+        self._workers: dict[str, int] = {}
+        """How many each trial was given."""
         self._started: set[str] = set()
         """Trials that have had a process; the others wait for the cluster."""
         self._at: dict[str, str] = {}
@@ -67,7 +69,7 @@ class JobQueue(Searcher):
         self._jobs[trial_id] = job
         if self._gate is not None:
             self._gate.open(job.key)
-        workers = job.num_workers(self._runtime.training, self._board.store)
+        workers = self._workers[trial_id] = job.num_workers(self._runtime.training, self._board.store)
         return {"job": json.dumps(payload(job, self._runtime, workers, self._gate.name if self._gate else None))}
 
     def start(self, trial_id: str) -> None:
@@ -75,8 +77,7 @@ class JobQueue(Searcher):
         if trial_id not in self._started:
             self._started.add(trial_id)
             job = self._jobs[trial_id]
-            launch = self._runtime.training
-            self._meter.start(job.key, job.num_workers(launch, self._board.store) * (launch.gpus_per_worker or 1))
+            self._meter.start(job.key, self._workers[trial_id] * (self._runtime.training.gpus_per_worker or 1))
             self._observer.start(job)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -102,6 +103,7 @@ class JobQueue(Searcher):
             reason = result["reason"]
             if "traceback" in result:
                 self._observer.trace(job, result["traceback"])
+        del self._workers[trial_id]
         self._free = self._at.pop(trial_id, "")
         self._held[self._free] |= {job.key, *job.needs}
         if error:

@@ -149,7 +149,9 @@ def test_the_description_leads_to_the_report(page: "Page", pages: dict[str, str]
     report = opened.value
     report.frame_locator("iframe").get_by_role("heading", name="What was found").wait_for()
     report.get_by_text("figure.png", exact=True).click()
-    report.get_by_role("img", name="report/figure.png").wait_for()
+    figure = report.get_by_role("img", name="report/figure.png")
+    figure.wait_for()
+    assert figure.evaluate("async image => { await image.decode(); return image.naturalWidth; }") > 0
     report.close()
 
 

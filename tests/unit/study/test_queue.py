@@ -117,6 +117,21 @@ def test_a_job_has_started_when_it_has_a_process(bridge: Bridge) -> None:
     assert len(bridge.listener.started) == 1
 
 
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_search_pays_for_the_workers_that_a_job_is_given(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch, num_workers: int
+) -> None:
+    bridge.queue._runtime = Runtime(training=Launch(num_workers=2, gpus_per_worker=3))
+    monkeypatch.setattr(Job, "num_workers", lambda job, launch, store: num_workers)
+    clock = 0.0
+    monkeypatch.setattr("bdray.study.search.meter.time.monotonic", lambda: clock)
+    trial = bridge.ask()
+    assert trial is not None
+    bridge.queue.start(trial)
+    clock = 10.0
+    assert bridge.meter.seconds == 10 * 3 * num_workers
+
+
 def test_a_node_is_given_what_it_has_the_inputs_of(bridge: Bridge) -> None:
     first, second = bridge.ask(), bridge.ask()
     assert first is not None
