@@ -27,7 +27,7 @@ from bdray.study.plan import Job
 from bdray.study.waiting import Waiting
 
 ENGINE_SECONDS = 0.2
-"""Of the driver for each job, as measured on 2026-11-21 (0.14 since): it is one process, so no two jobs begin at once."""
+"""Of the driver for each job, as on 2026-11-21 (0.14 since): it is one process, so no two jobs begin at once."""
 
 
 @dataclass(frozen=True)
