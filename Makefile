@@ -13,7 +13,7 @@ READY := .venv/.ready
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test check format ui bench schema clean
+.PHONY: help setup study test soak check format ui bench schema clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,13 +24,16 @@ setup: $(READY) ## make .venv with everything in it, or bring it up to date
 study: $(READY) ## run a study and write its report
 	$(BIN)/python -m bdray.study $(STUDY) $(ARGS)
 
-test: $(READY) ## run all tests
+test: $(READY) ## run the tests
 ifeq ($(strip $(ARGS)),)
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/contract
-	$(BIN)/python -m pytest tests/integration # one by one: studies on Ray want the machine for themselves
+	$(BIN)/python -m pytest -m 'not soak' --durations 15 -n 2 --dist loadfile tests/unit tests/contract
+	$(BIN)/python -m pytest -m 'not soak' --durations 30 tests/integration # one by one: studies on Ray want the machine
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
+
+soak: $(READY) ## run the tests that take minutes each, as before a release
+	$(BIN)/python -m pytest -m soak
 
 check: $(READY) ## lint, format, types and layers, as CI does
 	$(BIN)/ruff check

@@ -77,7 +77,7 @@ def test_a_node_that_joins_is_used_at_once(
     assert not output.manifests("defend")
 
 
-@pytest.mark.parametrize("how", ["dies", "leaves"])
+@pytest.mark.parametrize("how", ["dies", pytest.param("leaves", marks=pytest.mark.soak)])
 def test_a_node_is_lost_in_the_middle_of_an_epoch(
     undisturbed: "Output", study: Start, join: Callable[..., Node], tmp_path: Path, how: str
 ) -> None:
@@ -100,6 +100,7 @@ def test_a_node_is_lost_in_the_middle_of_an_epoch(
     assert log.count("epoch 40/40") == 1
 
 
+@pytest.mark.soak
 def test_workers_on_two_nodes_lose_one_of_them(
     smoke: "Output", run_study: Study, study: Start, join: Callable[..., Node], tmp_path: Path
 ) -> None:

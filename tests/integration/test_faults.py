@@ -53,6 +53,7 @@ def wait_for_training(driver: "Driver") -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.soak
 def test_twenty_kills_at_random_moments(driver: Start, run_study: Study, tmp_path: Path) -> None:
     from tests.integration.conftest import Output
 

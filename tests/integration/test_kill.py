@@ -111,6 +111,7 @@ def test_a_worker_that_dies_too_often_fails_its_trial(
     assert output.checkpoints("defend")
 
 
+@pytest.mark.soak
 def test_one_of_two_train_workers_is_killed(
     smoke: "Output", driver: Start, run_study: Callable[..., int], tmp_path: Path
 ) -> None:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 Study = Callable[..., int]
 STUDY, LAMBDA = "smoke/lambda2", "defense.in_modal_weight"
 ROOT = Path(__file__).parents[2]
-THEIRS = ("ajax-api/2.0/mlflow/users/current", "ResizeObserver loop", "Expected number")
+THEIRS = ("ajax-api/2.0/mlflow/users/current", "ResizeObserver loop", "> attribute ")
 """Complaints of MLflow's own: it asks a server without users for the current one, lets boxes that grow move others, and
-has no scale for an axis on which all runs agree, as those of the smallest study do."""
+draws an axis on which all runs agree, as those of the smallest study do, with rectangles of no number's height."""
 pytestmark = pytest.mark.slow
 
 

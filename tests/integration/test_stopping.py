@@ -38,6 +38,7 @@ def pruned_runs(tracked: "Tracked") -> set[str]:
     return {name for name, run in tracked.runs.items() if run.data.tags.get("pruned") == "true"}
 
 
+@pytest.mark.soak
 def test_a_search_with_stopping_is_killed(smoke: "Output", driver: Start, tmp_path: Path) -> None:
     output = smoke.copy(tmp_path / "output", without="defend")
     words = ["smoke/search", "defense.recipe.epochs=6", "search.num_points=7", STOPPING, "cpus=1"]

@@ -73,6 +73,7 @@ def test_a_study_on_an_object_store_that_fails_and_is_slow(
     assert any("/unfinished/" in request for request in server.requests)
 
 
+@pytest.mark.soak
 def test_two_drivers_run_one_study_at_once(
     smoke: "Output", driver: Callable[..., "Driver"], tmp_path: Path, reference: "Output", one_trial: list[str]
 ) -> None:

@@ -59,6 +59,7 @@ def test_a_training_step_is_measured_in_miniature() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_two_workers_are_measured_in_miniature() -> None:
     command = [sys.executable, str(BENCHMARKS / "distribution.py"), "--tiny", "--rounds", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -83,7 +84,7 @@ def test_the_engine_is_measured_in_miniature(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("what", "trials"), [("optuna", 3), ("loop", 2)])
+@pytest.mark.parametrize(("what", "trials"), [pytest.param("optuna", 3, marks=pytest.mark.soak), ("loop", 2)])
 def test_orchestration_is_measured_in_miniature(tmp_path: Path, what: str, trials: int) -> None:
     command = [sys.executable, str(BENCHMARKS / "orchestration.py"), "--only", what, "2", "--trials", str(trials)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)

@@ -82,6 +82,7 @@ def test_the_papers_architectures_train_and_read_captions(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_every_architecture_that_is_accepted_can_be_built() -> None:
     import open_clip
 
