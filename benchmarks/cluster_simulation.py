@@ -225,7 +225,7 @@ def main() -> None:
     """Compare and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "store", type=Path, nargs="*", help="folders of stores, each of one run that nobody interrupted"
+        "store", type=Path, nargs="+", help="folders of stores, each of one run that nobody interrupted"
     )
     parser.add_argument("--slots", type=int, default=2)
     options = parser.parse_args()

@@ -12,7 +12,8 @@ start to the last one's end over the number of trials, at two slots; the base, t
 and are in ``wall_seconds``. ``end_seconds`` is the time from the last trial's end to the end of it all: Ray's end, the
 report, and its files in MLflow. The processor time of the driver depends less on what else the machine does. Memory is
 that of the driver, from a tenth of the trials to the last. MLflow must hold every run once, closed and with its
-numbers, and no point of a curve twice. The curves over the sizes are drawn in ``results/engine_scale.svg``.
+numbers, and no point of a curve twice. With ``--full`` the curves over the sizes are drawn in
+``results/engine_scale.svg``.
 """
 
 import argparse
@@ -26,13 +27,12 @@ import tempfile
 import threading
 import time
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
+import record
 
-RESULTS = Path(__file__).parent / "results"
 SIZES, FULL = (10, 100, 300), (10, 100, 1000, 2000)
 CURVES = {
     "seconds_per_trial": ("time per trial at two slots", "s", 0.15),
@@ -74,11 +74,20 @@ def main() -> None:
     for trials in options.trials or (FULL if options.full else SIZES):
         rows.append(in_its_own_process(trials, options.epochs))
         print("  ".join(f"{name}={value}" for name, value in rows[-1].items()), flush=True)
-    found = {"date": datetime.now(UTC).date().isoformat(), "cpus": len(os.sched_getaffinity(0)), "slots": SLOTS}
-    RESULTS.mkdir(exist_ok=True)
-    text = json.dumps({**found, "epochs": options.epochs, "studies": rows}, indent=1)
-    (RESULTS / "engine_scale.json").write_text(text + "\n", encoding="utf-8")
-    draw(rows, RESULTS / "engine_scale.svg")
+    name = "engine_scale" if options.full else "engine_scale-short"
+    found = {"slots": SLOTS, "epochs": options.epochs, "studies": rows}
+    record.write(name, found, claims(rows[-1]) if options.full else ())
+    if options.full:
+        draw(rows, record.RESULTS / f"{name}.svg")
+
+
+def claims(row: dict[str, Any]) -> list[record.Claim]:
+    """What the largest study decides."""
+    size = f"of {row['trials']:,} trials"
+    return [
+        record.Claim(f"engine, {size}, two slots: time per trial", row["seconds_per_trial"], "s", at_most=0.15),
+        record.Claim(f"engine, {size}: the driver grows per trial by", row["driver_kb_per_trial"], "KB", at_most=50),
+    ]
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:

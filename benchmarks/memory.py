@@ -20,9 +20,9 @@ import psutil
 import record
 from processes import family, memory, watched
 
-STUDY = ("ablations/lambda2", "seeds=[0]", "axes.defense.in_modal_weight.values=[1,2]")
-SHORT = ("pretrain.recipe.epochs=1", "victim.recipe.epochs=1", "defense.recipe.epochs=1")
-"""Two trials and one epoch: memory is what it is after the first."""
+STUDY = ("ablations/lambda2", "seeds=[0]", "axes={defense.in_modal_weight: {label: λ₂, values: [0, 1]}}")
+SHORT = ("pretrain.recipe.epochs=1", "victim.recipe.epochs=1")
+"""Two trials, long enough that both train at the same time; memory is what it is after the first epoch."""
 PIXELS = "/images.npy"
 MEGABYTE = 1e6
 
@@ -51,8 +51,9 @@ class Peaks:
             self.pss[kind] = max(self.pss[kind], found.pss)
             self.uss[kind] = max(self.uss[kind], found.uss)
             if kind == "trial":
-                trials += 1
-                for name, size in mapped_pixels(process).items():
+                seen = mapped_pixels(process)
+                trials += seen.get("rss", 0) > 0
+                for name, size in seen.items():
                     pixels[name] += size
         self.all_pss = max(self.all_pss, total)
         if trials > 1 and pixels["rss"] > self.pixels["rss"]:

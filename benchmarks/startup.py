@@ -105,7 +105,11 @@ def first_step(output: Path) -> float:
     """Seconds from the command to the first step of the base."""
     words = [STUDY, "training.checkpoint_minutes=1e-4", "--output", str(output)]
     started = time.time()
-    process = subprocess.Popen([sys.executable, "-m", "bdray.study", *words], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bdray.study", *words],
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
+    )
     try:
         while time.time() - started < PATIENCE:
             for path in output.glob("store/unfinished/pretrain-*/*/checkpoint.safetensors"):

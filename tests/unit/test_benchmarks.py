@@ -135,6 +135,15 @@ def test_pages_that_processes_share_are_told_from_copies(scripts: Path, tmp_path
     assert all(one["pss"] == pytest.approx(one["rss"] / 2, rel=0.05) for one in seen)
 
 
+def test_the_study_whose_memory_is_looked_at_is_one(scripts: Path) -> None:
+    memory = load(scripts / "memory.py")
+    from bdray.study.spec import load as load_study
+
+    # Two trials, for pixels are shared by two.
+    (axis,) = load_study(memory.STUDY[0], [*memory.STUDY[1:], *memory.SHORT]).grid.axes
+    assert len(axis.values) == 2
+
+
 def test_the_first_step_is_dated_by_its_checkpoint(scripts: Path, tmp_path: Path) -> None:
     startup = load(scripts / "startup.py")
     from bdray.checkpoint import Checkpointer, Unfinished
@@ -182,7 +191,7 @@ def test_the_readme_shows_what_was_missed(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_make_bench_runs_every_benchmark() -> None:
     listed = subprocess.run(["make", "-n", "bench"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    helpers = {"bare_loop.py", "measuring.py", "plain.py", "processes.py", "record.py"}
+    helpers = {"bare_loop.py", "cluster_simulation.py", "measuring.py", "plain.py", "processes.py", "record.py"}
     names = {path.name for path in BENCHMARKS.glob("*.py")}
-    # What the others share is no benchmark; and a new one is run without being listed.
+    # What the others share is no benchmark, nor what needs finished studies; and a new one is run without being listed.
     assert {name for name in names if f"benchmarks/{name}" in listed} == names - helpers
