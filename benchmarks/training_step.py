@@ -4,7 +4,7 @@ Usage: python benchmarks/training_step.py                       (some minutes, o
        python benchmarks/training_step.py --settings tiny       (only shows that it runs)
 
 ``ours``: ``Session.train``, as a study calls it: batches, augmentation, schedule, losses read at the end of an epoch.
-``cold``: the same where no trial before it has left the second views of images on the node (scenes with views).
+``cold``: the same where no trial before it has left second views and sub-captions on the node (scenes with views).
 ``bare``: forward pass, backward pass and optimizer step, on one batch that lies ready; it does not even clip gradients.
 ``usual``: a DataLoader that opens every image with PIL, augments and tokenizes it when it is read; one forward pass
 for each view; AdamW as it comes; the loss is read after every step. The training itself is the same.
@@ -137,7 +137,7 @@ def measured(setting: Setting, method: str, folder: Path, rounds: int) -> dict[s
     others = {"bare": bare_epoch(setting, method), "usual": usual_epoch(setting, method)}
     # At 224 px as many images as the papers have do not fit into the cache of views.
     cache = folder / setting.name if setting.files is None else None
-    keep_views(setting, cache, 1 + rounds)
+    keep(setting, method, cache, 1 + rounds)
     times: dict[str, list[float]] = {"ours": [], "cold": [], "bare": [], "usual": []}
 
     def turn(metrics: Mapping[str, float]) -> None:
@@ -173,24 +173,26 @@ def train(
         setting.pairs.images,
         setting.pairs.captions,
         text_augmentation=Eda(),
-        sub_captions=sub_captions(setting, method),
+        sub_captions=sub_captions(setting, method, cache),
     )
 
 
-def keep_views(setting: Setting, cache: Path | None, epochs: int) -> None:
+def keep(setting: Setting, method: str, cache: Path | None, epochs: int) -> None:
     """Leave what an earlier trial would have."""
     if cache is not None:
-        views = Views(setting.pairs.images, seed=0, cache=cache)
+        views, source = Views(setting.pairs.images, seed=0, cache=cache), sub_captions(setting, method, cache)
         for epoch in range(epochs):
             views.batch(epoch, np.arange(0))
+            if source is not None:
+                source.epoch(epoch, setting.recipe.batch_size)
 
 
-def sub_captions(setting: Setting, method: str) -> SubCaptionSource | None:
+def sub_captions(setting: Setting, method: str, cache: Path | None = None) -> SubCaptionSource | None:
     """Of CleanerCLIP's extra batches."""
     if method != "CleanerCLIP":
         return None
     number = int(SUB_CAPTIONED * len(setting.pairs.captions))
-    return SubCaptionSource(setting.pairs.captions, Lexicon(), setting.tokenizer, seed=0, number=number)
+    return SubCaptionSource(setting.pairs.captions, Lexicon(), setting.tokenizer, seed=0, number=number, cache=cache)
 
 
 def feed(setting: Setting, method: str) -> Feed:
