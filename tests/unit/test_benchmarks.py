@@ -139,9 +139,9 @@ def test_the_study_whose_memory_is_looked_at_is_one(scripts: Path) -> None:
     memory = load(scripts / "memory.py")
     from bdray.study.spec import load as load_study
 
+    loaded = load_study(memory.STUDY[0], [*memory.STUDY[1:], *memory.SHORT])
     # Two trials, for pixels are shared by two.
-    (axis,) = load_study(memory.STUDY[0], [*memory.STUDY[1:], *memory.SHORT]).grid.axes
-    assert len(axis.values) == 2
+    assert [axis.values for axis in loaded.study.axes.values()] == [(0, 1)]
 
 
 def test_the_first_step_is_dated_by_its_checkpoint(scripts: Path, tmp_path: Path) -> None:
