@@ -63,9 +63,21 @@ RATES = {
     "GPU": Rate(200_000, "GFLOP/s", "assumed: a fifth of an H100's or H200's peak in bf16; none was measured"),
     "GPU price": Rate(2.5, "$ an hour", "assumed"),
     "engine": Rate(ENGINE_SECONDS, "s a job", "measured: `engine_scale.py` on 2026-11-21, 300 trials on two slots"),
-    "driver": Rate(0.107, "CPU-s a job", "measured: the same; more than half of it is MLflow's"),
-    "preparation": Rate(443, "images/s", "measured: `input_pipeline.py`, one CPU thread, images streamed"),
-    "decoding": Rate(317, "images/s", "measured: the same, 3.15 ms for each sample of a batch"),
+    "driver": Rate(
+        0.107,
+        "CPU-s a job",
+        "measured: the same; more than half of it is MLflow's; 0.209 on a slower day (2026-12-01)",
+    ),
+    "preparation": Rate(
+        443,
+        "images/s",
+        "measured: `input_pipeline.py`, one CPU thread, images streamed; 209 on a slower day (2026-12-01)",
+    ),
+    "decoding": Rate(
+        317,
+        "images/s",
+        "measured: the same, 3.15 ms for each sample of a batch; 7.25 ms on a slower day (2026-12-01)",
+    ),
     "CPUs": Rate(16, "a node", "assumed"),
     "JPEG": Rate(25, "KB a pair", "assumed: img2dataset at 256 px"),
     "manifests": Rate(

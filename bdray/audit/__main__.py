@@ -24,7 +24,7 @@ from bdray.pipeline.provenance import provenance
 if TYPE_CHECKING:
     from bdray.audit.subject import Task
 
-EXAMPLES = """CHECKPOINT is safetensors, or a torch file of nothing but tensors; it is never unpickled.
+EXAMPLES = """CHECKPOINT is safetensors, or a torch file of tensors and plain values; nothing else is ever unpickled.
 
 examples:
   python -m bdray.audit model.safetensors --data scenes

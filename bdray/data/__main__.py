@@ -17,7 +17,8 @@ from bdray.data.named import Named, data_of, from_data, from_place
 from bdray.exceptions import ConfigError
 
 EXAMPLES = """SOURCE is a table (.csv, .tsv), shards (.tar, with * or {00000..00331}), a file of COCO captions (.json),
-a folder of shards or of class folders; or a base or study, whose data are looked at as it would draw them.
+a folder of shards or of class folders; or a base whose data are files, such as paper/cc3m_rn50, looked at as it would
+draw them.
 
 examples:
   python -m bdray.data check CC3M/train.csv
@@ -53,7 +54,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument("command", choices=["check"], help="what to do")
-    parser.add_argument("source", metavar="SOURCE", help="files, a folder, a base or a study")
+    parser.add_argument("source", metavar="SOURCE", help="files, a folder, or a base")
     parser.add_argument("fields", nargs="*", metavar="FIELD=VALUE", help="fields of the source, or of the experiment")
     parser.add_argument(
         "--samples", type=_samples, default=2000, metavar="N", help="how many to look at, or all (default: 2000)"

@@ -37,6 +37,7 @@ def check(loaded: "LoadedStudy") -> None:
         raise ConfigError("training.gpus_per_worker: a fraction of a GPU needs training.num_workers=1.")
     if "seed" in loaded.told:
         raise ConfigError("override 'seed': has no effect, for every point runs with each of the seeds. Use seeds=[…].")
+    _check_overrides(loaded)
     if "seed" in study.axes:
         raise ConfigError("axes.seed: would be overwritten, for every point runs with each of the seeds. Use seeds.")
     for path in study.axes:
@@ -57,6 +58,24 @@ def check(loaded: "LoadedStudy") -> None:
     _check_search(loaded)
     _check_published(loaded)
     _check_scaling(loaded)
+
+
+def _check_overrides(loaded: "LoadedStudy") -> None:
+    """A field that every point sets cannot be set on the command line, too."""
+    told = config.flatten(loaded.told)
+    for path, axis in loaded.study.axes.items():
+        if axis.when:
+            continue  # where it is not turned, the base's value holds
+        if axis.variants is None:
+            turned, instead = {path}, f"'axes={{{path}: {{values: […]}}}}' replaces the study's axes"
+        else:
+            turned = set.intersection(*(set(config.flatten(variant)) for variant in axis.variants.values()))
+            instead = "leave it out, or change the study's file"
+        for field in sorted(turned & told.keys()):
+            raise ConfigError(
+                f"override {field!r}: has no effect, for the axis {axis.name(path)!r} of {loaded.name} sets it at each "
+                f"point; {instead}."
+            )
 
 
 def _check_scaling(loaded: "LoadedStudy") -> None:

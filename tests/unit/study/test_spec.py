@@ -138,6 +138,16 @@ MISTAKES: list[tuple[str, list[str], str | None, list[str]]] = [
     ("some/grid", ["seeds=[]"], None, ["seeds", "at least 1"]),
     ("some/grid", ["seeds=[-1]"], None, ["command line: seeds.0: -1", "at least 0"]),
     ("some/grid", ["seed=5"], None, ["override 'seed': has no effect", "seeds=["]),
+    ("some/grid", ["defense.in_modal_weight=3"], None, ["'defense.in_modal_weight': has no effect", "'axes={"]),
+    (
+        "some/grid",
+        [
+            "axes={kind: {variants: {a: {attack: {num_poisoned: 4}}, b: {attack: {num_poisoned: 8}}}}}",
+            "attack.num_poisoned=2",
+        ],
+        None,
+        ["override 'attack.num_poisoned': has no effect", "'kind'"],
+    ),
     ("some/grid", ["compare=[0,1,2]"], None, ["compare", "at most 2"]),
     ("some/grid", ["search.type=optunna"], None, ["search.type", "'optunna'", "'optuna'"]),
     ("some/grid", ["search={type: optuna, num_points: 0}"], None, ["search.num_points", "0"]),
@@ -251,8 +261,8 @@ seeds: [0]
         (["metrics=[{name: a, label: a, goal: up}]"], ["command line: metrics.0.goal: 'up' "]),
         # A component of another type starts afresh: what it lacks is missing on the command line.
         (["victim={type: given}"], ["command line: victim.weights: is required", "FILE: ", "FILE: "]),
-        # The value of an axis wins over the command line's, so that it is not the command line's mistake.
-        (["defense.in_modal_weight=3", "defense.clip_weight=1"], ["FILE: defense.in_modal_weight: -1 "]),
+        # An axis would win over the command line's value, which therefore is refused before any value is looked at.
+        (["defense.in_modal_weight=3", "defense.clip_weight=1"], ["override 'defense.in_modal_weight': has no effect"]),
     ],
 )
 def test_the_command_line_answers_for_what_it_says(workplace: Path, words: list[str], lines: list[str]) -> None:
