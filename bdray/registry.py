@@ -60,16 +60,19 @@ class Component(ABC):
         """Every concrete member of this family by its ``type``, importing the family's folder first.
 
         Raises:
-            ConfigError: If a file in there cannot be imported; says where and why.
+            ConfigError: If a file in there cannot be imported, or a member lacks methods; says where and what.
         """
         package = importlib.import_module(cls.members_package or cls.__module__.rpartition(".")[0])
         for module in pkgutil.iter_modules(package.__path__):
             _import(f"{package.__name__}.{module.name}")
         found: Members = {}
         for member in _subclasses(cls):
-            if inspect.isabstract(member):
-                continue
             name = getattr(member, "type", None)
+            if inspect.isabstract(member):
+                if isinstance(name, str):  # whoever names a type means a member
+                    missing = ", ".join(sorted(member.__abstractmethods__))
+                    raise ConfigError(f"{_home(member)}: {member.__name__} lacks {missing}. Write what is missing.")
+                continue
             if not isinstance(name, str):
                 msg = f'{member.__module__}.{member.__name__} needs a field `type: Literal["name"] = "name"`.'
                 raise TypeError(msg)
@@ -108,6 +111,11 @@ def _place(name: str, error: Exception) -> str:
         return f"{error.filename}, line {error.lineno}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
     return f"{path}, line {lines[-1]}" if lines else path
+
+
+def _home(member: type) -> str:
+    """The file of a class."""
+    return inspect.getsourcefile(member) or member.__module__
 
 
 def _with_type(default: str, value: Any) -> Any:

@@ -91,7 +91,7 @@ def _audit(options: argparse.Namespace, console: Console) -> Audit:
 
     from bdray.audit.subject import drawn_images, read_subject, read_task
 
-    task = read_task(options.data, options.fields)
+    task = read_task(options.data, options.fields, [split for split in (options.split, options.pairs) if split])
     words = [word.strip() for word in options.triggers.split(",") if word.strip()] if options.triggers else []
     triggers = chosen(words, task.data.image_size)
     target = _target(task, options.target)

@@ -1,12 +1,12 @@
 """The model under audit, and the images that it is asked about."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bdray import config
-from bdray.data.base import Dataset, Pairs
+from bdray.data.base import Dataset, Pairs, Split
 from bdray.exceptions import CheckpointError, ConfigError
 from bdray.models.clip import Model, hash_of
 
@@ -39,16 +39,17 @@ class Subject:
     tokenizer: "Tokenizer"
 
 
-def read_task(name: str, words: Sequence[str]) -> Task:
+def read_task(name: str, words: Sequence[str], splits: Collection[Split]) -> Task:
     """Data by the name of a base experiment, or from a YAML file that has ``data`` as one has it.
 
     Args:
         name: Of the base, or a path that ends in ``.yaml`` or ``.yml``.
         words: Fields that win, as ``data.num_test=400``.
+        splits: Those that will be read; the files of others need not be here.
 
     Raises:
         ConfigError: If there is no such base or file, or it describes no data.
-        DataError: If the data are not here.
+        DataError: If the data of those splits are not here.
     """
     from bdray.study.files import studies_folder
     from bdray.study.spec import base_tree
@@ -61,7 +62,7 @@ def read_task(name: str, words: Sequence[str]) -> Task:
     if not isinstance(tree.get("data"), dict):
         raise ConfigError(f"--data {name}: must have `data` with the fields of a data set, such as {{type: scenes}}.")
     data = config.build(Dataset, tree["data"], f"--data {name}")  # type: ignore[type-abstract]
-    data.check_readable()
+    data.check_readable(splits)
     model = tree.get("model") or {}
     return Task(name, data, str(model.get("architecture", Model().architecture)))
 

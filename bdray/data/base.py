@@ -1,10 +1,10 @@
 """What a data set is: image-text pairs in splits, and a zero-shot classification task."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from bdray.registry import Component
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 Split = Literal["train", "finetune", "validation", "test"]
 """``train`` is what models are trained and poisoned on, ``finetune`` the defender's clean pairs, ``validation`` what
 hyperparameters are chosen on and every epoch is judged by, ``test`` what results are reported on, once."""
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 class Images(Protocol):
@@ -91,8 +92,11 @@ class Dataset(Component):
     def fingerprint(self, split: Split) -> str:
         """Hash of everything that decides the pairs of a split and, for evaluation, the zero-shot task."""
 
-    def check_readable(self) -> None:
+    def check_readable(self, splits: Collection[Split] = SPLITS) -> None:
         """Refuse a data set whose files are not here, before anything is computed; nothing of it is prepared.
+
+        Args:
+            splits: Those that will be read.
 
         Raises:
             DataError: With the field, the place and what to do.

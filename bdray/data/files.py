@@ -1,5 +1,6 @@
 """``files``: image-text pairs and labeled images that people have on their disks or in their buckets."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -7,7 +8,7 @@ from pydantic import Field, model_validator
 
 from bdray import config
 from bdray.data import preparation
-from bdray.data.base import Dataset, Pairs, Split
+from bdray.data.base import SPLITS, Dataset, Pairs, Split
 from bdray.data.examination import Picture
 from bdray.data.pictures import Geometry
 from bdray.data.sources.base import PairSource
@@ -91,11 +92,12 @@ class Files(Dataset):
     def notes(self, split: Split, cache: Path) -> dict[str, Any]:
         return preparation.notes(self._folder(split, cache))
 
-    def check_readable(self) -> None:
-        self.train.check_readable("data.train")
-        if self.finetune is not None:
-            self.finetune.check_readable("data.finetune")
-        self.task.check_readable("data.task")
+    def check_readable(self, splits: Collection[Split] = SPLITS) -> None:
+        for split in splits:
+            if (source := self._source(split)) is not None:
+                source.check_readable(f"data.{split}")
+        if parts := [_part(split) for split in splits if self._source(split) is None]:
+            self.task.check_readable("data.task", parts)
 
     def _folder(self, split: Split, cache: Path) -> Path:
         if self._source(split) is None:

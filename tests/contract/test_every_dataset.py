@@ -2,15 +2,13 @@
 
 import tempfile
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
 
-from bdray.data.base import Dataset, Pairs, Split
+from bdray.data.base import SPLITS, Dataset, Pairs, Split
 from bdray.testing import example, tiny_files, tiny_scenes
 
-SPLITS: tuple[Split, ...] = get_args(Split)
 FOLDER = tempfile.TemporaryDirectory()
 SMALL: dict[str, Dataset] = {"scenes": tiny_scenes(), "files": tiny_files(Path(FOLDER.name))}
 """Small examples of data sets whose defaults are large; a new one without an entry is tested with its defaults."""

@@ -116,6 +116,21 @@ def test_a_member_without_a_type_is_our_mistake_not_the_users() -> None:
         Noise.members()
 
 
+def test_a_member_that_lacks_a_method_is_not_left_out_in_silence() -> None:
+    class Signal(Component):
+        members_package: ClassVar[str | None] = "bdray.text"
+
+        @abstractmethod
+        def send(self) -> str: ...
+
+    @component
+    class Flag(Signal):
+        type: Literal["flag"] = "flag"
+
+    with pytest.raises(ConfigError, match=r"test_registry\.py: Flag lacks send\. Write what is missing\.$"):
+        Signal.members()
+
+
 @pytest.mark.parametrize(
     ("text", "line", "cause"),
     [

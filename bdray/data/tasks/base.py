@@ -1,8 +1,9 @@
 """What a source of a zero-shot task is: labeled images in three parts, and the names of their classes."""
 
 from abc import abstractmethod
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 Part = Literal["train", "validation", "test"]
 """``train`` is for probes and supervised defenses, ``validation`` is taken from the same images, and disjoint; ``test``
 is what results are reported on."""
+PARTS: tuple[Part, ...] = get_args(Part)
 VERSION = 1
 """Counted up whenever the same configuration and files give other pixels."""
 
@@ -59,11 +61,12 @@ class TaskSource(Component):
         """What is there, as plain JSON that tells apart other data in the same place; None if it cannot be read."""
 
     @abstractmethod
-    def check_readable(self, field: str) -> None:
+    def check_readable(self, field: str, parts: Collection[Part] = PARTS) -> None:
         """Refuse data that are not there.
 
         Args:
             field: Name of this source in the configuration.
+            parts: Those that will be read; a set that comes as a whole is asked for as a whole.
 
         Raises:
             DataError: With the field, the place and what to do.

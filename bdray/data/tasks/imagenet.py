@@ -1,5 +1,6 @@
 """ImageNet-1K as folders of classes that are named by wnids."""
 
+from collections.abc import Collection
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
@@ -9,7 +10,7 @@ from pydantic import Field, field_validator
 
 from bdray.config import did_you_mean
 from bdray.data import places
-from bdray.data.tasks.base import Part, TaskSource
+from bdray.data.tasks.base import PARTS, Part, TaskSource
 from bdray.data.tasks.folders import FolderRecords, image_names
 from bdray.exceptions import DataError
 from bdray.registry import component
@@ -99,15 +100,18 @@ class ImageNet(TaskSource):
             "test": self.test_per_class,
         }[part]
 
+    def _folder_of(self, part: Part) -> str:
+        return self.test_folder if part == "test" else self.train_folder
+
     def _root(self, part: Part) -> str:
-        return f"{places.absolute(self.path)}/{self.test_folder if part == 'test' else self.train_folder}"
+        return f"{places.absolute(self.path)}/{self._folder_of(part)}"
 
     def listing(self, part: Part) -> Any:
         found = {wnid: len(names) for wnid, names in _images(self._root(part), self._wnids).items()}
         return found if any(found.values()) else None
 
-    def check_readable(self, field: str) -> None:
-        for folder in (self.train_folder, self.test_folder):
+    def check_readable(self, field: str, parts: Collection[Part] = PARTS) -> None:
+        for folder in dict.fromkeys(self._folder_of(part) for part in parts):
             there = places.names(f"{places.absolute(self.path)}/{folder}")
             if not there:
                 raise places.missing(f"{field}.path", f"{self.path}/{folder}")
@@ -121,7 +125,7 @@ class ImageNet(TaskSource):
     def draw(self, part: Part, field: str) -> "Draw":
         from bdray.data.records import Draw, Lane, shuffled
 
-        self.check_readable(field)
+        self.check_readable(field, [part])
         found = _images(self._root(part), self._wnids)
         counts = [len(names) for names in found.values()]
         names = [f"{wnid}/{name}" for wnid, inside in found.items() for name in inside]

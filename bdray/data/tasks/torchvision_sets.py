@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +14,7 @@ from bdray.data.bad_samples import BadSampleError
 from bdray.data.pictures import DAMAGED
 from bdray.data.places import Place
 from bdray.data.records import Draw, Lane, Records, shuffled
-from bdray.data.tasks.base import Part, TaskSource
+from bdray.data.tasks.base import PARTS, Part, TaskSource
 from bdray.exceptions import DataError
 from bdray.registry import component
 
@@ -91,7 +91,7 @@ class Torchvision(TaskSource):
         """The first of the files and folders that torchvision asks for, and that is not there."""
         return next((name for name in self._about["files"] if not (self._folder / name).exists()), None)
 
-    def check_readable(self, field: str) -> None:
+    def check_readable(self, field: str, parts: Collection[Part] = PARTS) -> None:
         if places.is_remote(places.absolute(self.path)):
             raise DataError(f"{field}.path: torchvision reads local files only. Copy the set to a folder.")
         if (lacking := self._lacking) is not None:

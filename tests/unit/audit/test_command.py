@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import torch
 
+from bdray import config
 from bdray.audit.__main__ import main
 from bdray.cli import BAD_INPUT, GOOD
 from bdray.models import weights
 from bdray.models.clip import Model
+from bdray.testing import tiny_files
 
 DATA = """
 data: {type: scenes, num_train: 64, num_finetune: 64, num_validation: 16, num_test: 48}
@@ -60,6 +62,20 @@ def test_page_numbers_and_table(run: Run, tmp_path: Path, capsys: pytest.Capture
     assert not re.search(r"<script|https?://|<b>model|<link", page)
     assert "&lt;b&gt;model" in page
     assert page.count("data:image/png;base64,") == 2
+
+
+def test_only_what_is_read_has_to_be_here(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Who downloaded a model has the images to ask it about, and neither what it was trained on nor another part.
+    tree = config.dump(tiny_files(tmp_path / "data"))
+    tree["train"]["path"] = tree["finetune"]["path"] = "nowhere.csv"
+    (tmp_path / "own.yaml").write_text(json.dumps({"data": tree}), encoding="utf-8")
+    (tmp_path / "data" / "train").rename(tmp_path / "elsewhere")
+    words = ["--data", "own.yaml", "--architecture", "scenes-rn8", "--triggers", "badnet"]
+    assert run("model.safetensors", *words) == GOOD
+    assert run("model.safetensors", *words, "--pairs", "train") == BAD_INPUT
+    assert "data.train.path: 'nowhere.csv'" in capsys.readouterr().err
+    assert run("model.safetensors", *words, "--split", "validation") == BAD_INPUT
+    assert "/train" in capsys.readouterr().err
 
 
 class Runs:

@@ -10,15 +10,13 @@ import pytest
 
 from bdray import config
 from bdray.attacks.attack import Attack
-from bdray.data.base import Split
+from bdray.data.base import SPLITS
 from bdray.data.files import Files
 from bdray.exceptions import ConfigError, DataError
 from bdray.pipeline.experiment import Experiment
 from bdray.pipeline.stages import Context, Evaluate, PoisonVictim, Pretrain
 from bdray.pipeline.store import Store
 from bdray.testing import tiny_files, tiny_recipe
-
-SPLITS: tuple[Split, ...] = ("train", "finetune", "validation", "test")
 
 
 def experiment(data: Files, **attack: Any) -> Experiment:
@@ -81,7 +79,7 @@ def test_plans_need_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(DataError, match=r"data\.train\.path: 'pairs\.csv': there is no file at .*/nowhere/pairs\.csv"):
         data.check_readable()
     # and so is whoever reads without asking.
-    with pytest.raises(DataError, match=r"data\.task\.path: 'ImageNet1K/train'"):
+    with pytest.raises(DataError, match=r"data\.task\.path: 'ImageNet1K/val'"):
         data.load("test", tmp_path / "cache")
 
 

@@ -7,17 +7,16 @@ import sys
 import time
 from itertools import combinations
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bdray.data import scenes
-from bdray.data.base import Pairs, Split
+from bdray.data.base import SPLITS, Pairs, Split
 from bdray.data.scenes import NOUNS, RELATIONS, SHAPES, SPLIT_IDS, Scenes
 from bdray.testing import tiny_scenes
 
-SPLITS: tuple[Split, ...] = get_args(Split)
 DATA = tiny_scenes(num_train=600, num_finetune=100, num_validation=200, num_test=100)
 """More than one chunk of training data."""
 
