@@ -5,7 +5,14 @@ ARGS ?=
 PORT ?= 5000
 
 BIN := .venv/bin
-SHORT_engine_scale := --trials 10 100
+SHORT_distribution := --rounds 1
+SHORT_engine_scale := --trials 10 50
+SHORT_input_pipeline := --repeats 2
+SHORT_orchestration := --trials 6 --nested 1
+SHORT_sharing := --cut 20
+SHORT_startup := --repeats 1
+SHORT_tracking := --steps 10 --epochs 5
+SHORT_training_step := --settings scenes --rounds 1
 # The others are shared by them, and the simulation wants stores of finished studies.
 BENCHMARKS := $(filter-out %/cluster_simulation.py,$(shell grep -l __main__ benchmarks/*.py))
 READY := .venv/.ready
@@ -54,6 +61,7 @@ ui: $(READY) ## look at all runs in a browser, through an MLflow that listens on
 	@MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/python -m mlflow ui \
 		--backend-store-uri "sqlite:///$(CURDIR)/.bdray/mlflow.db" --host 127.0.0.1 --port $(PORT) --workers 1
 
+bench: export BENCHMARK_RESULTS := build/benchmarks
 bench: $(READY) ## run the benchmarks in their short forms; each prints a table
 	@set -e; $(foreach script,$(BENCHMARKS),\
 		echo "== $(script) ($$(date +%T))"; $(BIN)/python $(script) $(SHORT_$(basename $(notdir $(script))));)

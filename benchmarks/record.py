@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(os.environ.get("BENCHMARK_RESULTS") or Path(__file__).parent / "results")
+"""Committed results are those of full forms; the short ones of ``make bench`` go elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class Claim:
 
 
 def write(name: str, found: Mapping[str, Any], claims: Sequence[Claim] = ()) -> None:
-    """Write ``results/NAME.json`` and print the claims."""
+    """Write ``NAME.json`` and print the claims."""
     head = {"date": datetime.now(UTC).date().isoformat(), "cpus": len(os.sched_getaffinity(0))}
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     result = {**head, **found, "claims": [claim.as_json() for claim in claims]}
     text = json.dumps(result, indent=1, ensure_ascii=False)
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")

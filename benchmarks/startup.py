@@ -8,6 +8,8 @@ machine's memory: a first round, which is not counted, sees to that. ``cpu`` is 
 * **first step**: from the command to the first step of the base, into an empty folder, so that pictures are drawn, Ray
   is started and PyTorch imported. By ``training.checkpoint_minutes`` the state of the training is kept after each of
   its steps: the time is that of the file, less the seconds of the epoch so far, which it holds.
+* **libraries**: the part of it that is not ours: a script that imports MLflow and makes its database, starts Ray, and
+  imports PyTorch and open_clip in a worker, and no more.
 * **rerun**: the default study when all is in the store. Which numbers are there makes no difference to the time, so
   they are made up, as in ``engine_scale.py``; ``default_study.py --full`` measures it after a real one.
 """
@@ -36,6 +38,19 @@ NAMES = {
     "rerun": "default study, all of it in the store",
     "first step": "from the command to the first training step",
 }
+LIBRARIES = """
+import mlflow, ray
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+mlflow.search_experiments()
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+
+@ray.remote
+def work():
+    import open_clip, torch
+
+ray.get(work.remote())
+print("ready", flush=True)
+"""
 PATIENCE = 300.0
 """Seconds after which a first step will not come."""
 
@@ -58,12 +73,16 @@ def main() -> None:
         }
         subprocess.run([sys.executable, __file__, "--fill", f"{name}/filled"], check=True)
         seconds["rerun"] = repeated([STUDY, *output], few)
-        steps = [first_step(Path(name) / f"empty-{number}") for number in range(few)]
+        steps, bare = [], []
+        for number in range(few):
+            steps.append(first_step(Path(name) / f"empty-{number}"))
+            bare.append(libraries(Path(name) / f"bare-{number}"))
         seconds["first step"] = (statistics.median(steps), 0.0)
+        seconds["libraries"] = (statistics.median(bare), 0.0)
     found = {}
     for what, (wall, cpu) in seconds.items():
         found[what] = {"seconds": round(wall, 2), **({"cpu_seconds": round(cpu, 2)} if cpu else {})}
-        print(f"{what:>10}  {found[what]}  target {TARGETS[what]:g} s")
+        print(f"{what:>10}  {found[what]}" + (f"  target {TARGETS[what]:g} s" if what in TARGETS else ""))
     claims = [
         record.Claim(NAMES[what], found[what]["seconds"], "s", at_most=target) for what, target in TARGETS.items()
     ]
@@ -120,6 +139,17 @@ def first_step(output: Path) -> float:
         process.send_signal(signal.SIGINT)
         process.wait()
     raise TimeoutError(f"no step was made within {PATIENCE:g} s")
+
+
+def libraries(folder: Path) -> float:
+    """Seconds until the libraries of a first step are ready, in an empty folder."""
+    folder.mkdir()
+    started = time.time()
+    command = [sys.executable, "-c", LIBRARIES]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        return time.time() - started
 
 
 def epoch_began(path: Path) -> float:
