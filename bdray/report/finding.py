@@ -161,7 +161,12 @@ def _shape(results: Results, metric: Metric, levels: list[float], means: list[fl
         return "falls at every step"
     if all(step > 0 for step in steps):
         return "rises at every step"
-    overall = means[-1] - means[0]
+    overall = round(means[-1] - means[0], metric.digits)
+    if not overall:
+        far = max(range(len(means)), key=lambda index: abs(means[index] - means[0]))
+        away = f"{abs(means[far] - means[0]):.{metric.digits}f}{metric.step_unit}"
+        side = "above" if means[far] > means[0] else "below"
+        return f"ends where it began; in between it is up to {away} {side} that, at {results.show((levels[far],))}"
     against = [-step if overall > 0 else step for step in steps]
     worst = max(range(len(steps)), key=lambda index: against[index])
     direction, exception = ("rises", "falls") if overall > 0 else ("falls", "rises")

@@ -53,6 +53,11 @@ def test_exception_to_the_trend_is_named(curve: Callable[..., str]) -> None:
     )
 
 
+def test_a_curve_that_ends_where_it_began_has_no_direction(curve: Callable[..., str]) -> None:
+    assert "it ends where it began; in between it is up to 18.3 points above that, at λ₂ = 1" in curve([0, 0.183, 0])
+    assert "up to 18.3 points below that, at λ₂ = 1" in curve([0.2, 0.017, 0.2])
+
+
 def test_single_seed(curve: Callable[..., str]) -> None:
     text = curve([0.5, 0.3, 0.1])
     # no interval, and a warning
